@@ -1,0 +1,1 @@
+"""The store: profiles, graphs, plans and runs in one SQLite file."""

@@ -1,0 +1,1 @@
+"""Graph + budget -> Plan. Knows nothing of torch."""

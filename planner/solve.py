@@ -1,0 +1,1 @@
+"""`plan()`: graph + budget -> plan, by the native core, checked by the validator."""

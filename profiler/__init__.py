@@ -1,0 +1,1 @@
+"""Records a real training step of an unmodified script."""

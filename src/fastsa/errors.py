@@ -1,0 +1,40 @@
+"""The one tree of errors fastsa raises on purpose, each with the way out and its exit code."""
+
+from __future__ import annotations
+
+
+class FastsaError(Exception):
+    """Something a user can act on: `message` says what and why, `hint` what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class BadInput(FastsaError):
+    """A file or an argument that cannot be used (exit 2)."""
+
+    exit_code = 2
+
+
+class IllegalPlan(FastsaError):
+    """A plan that the validator refuses; `hint` says what to do with it."""
+
+
+class InfeasibleBudget(FastsaError):
+    """A budget that no plan meets, or that none was found for in the time given (exit 3)."""
+
+    exit_code = 3
+
+
+class StoreUnusable(FastsaError):
+    """The store cannot be opened, read or written (exit 4)."""
+
+    exit_code = 4
+
+
+class CaptureFailed(FastsaError):
+    """A model that cannot be captured as a graph, so it cannot be planned."""
