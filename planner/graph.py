@@ -67,13 +67,20 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         return float(sum(op.seconds for op in self.ops))
 
     def canonical(self) -> bytes:
-        """Everything that decides which plans are legal and what they weigh; no seconds, no names."""
+        """All that decides which plans are legal and what they weigh: no seconds, no names."""
         return msgspec.json.encode(
             [
                 [segment.region for segment in self.segments],
                 [value.bytes for value in self.values],
                 [
-                    [op.target, op.segment, op.workspace_bytes, op.inputs, op.outputs, op.recomputable]
+                    [
+                        op.target,
+                        op.segment,
+                        op.workspace_bytes,
+                        op.inputs,
+                        op.outputs,
+                        op.recomputable,
+                    ]
                     for op in self.ops
                 ],
                 self.outputs,
