@@ -1,0 +1,114 @@
+# Needs Python 3.11 or later with venv, git, g++ and make; everything else comes from pip.
+# pip's own settings (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, pip.conf) are left as they are.
+
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
+	done)
+VENV := .venv
+ASAN_VENV := .venv-asan
+BIN := $(VENV)/bin
+EXTRAS := dev $(if $(shell command -v nvidia-smi 2>/dev/null),cuda13)
+JOBS ?= 2
+
+NATIVE_FILES := CMakeLists.txt pyproject.toml $(shell find planner -name '*.cpp' -o -name '*.h')
+CPP_FILES = $(shell find $(wildcard planner tests/cpp benchmarks) -name '*.cpp' -o -name '*.h')
+CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
+CTEST := $(BIN)/ctest --output-on-failure --no-tests=error -j $(JOBS)
+
+comma := ,
+
+# Python itself is not sanitized: the runtime must be loaded first, and what Python leaks at exit
+# is not ours. Through Python's own allocator small overruns would go unseen.
+SANITIZED = FASTSA_EXPECT_SANITIZED=1 PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)"
+
+# Prints the requirements of the build, of fastsa and of the extras named as arguments, so that pip
+# installs them in one go without building fastsa.
+define requirements
+import sys, tomllib
+with open("pyproject.toml", "rb") as file:
+    tables = tomllib.load(file)
+project = tables["project"]
+print(*tables["build-system"]["requires"], *project["dependencies"], sep="\n")
+for extra in sys.argv[1:]:
+    print(*project["optional-dependencies"][extra], sep="\n")
+endef
+export requirements
+
+# $(call quietly,what it does,command): one line, and the command's output only if it fails.
+quietly = @echo "$(1)"; log=$$(mktemp); $(2) >$$log 2>&1 || { cat $$log; rm -f $$log; exit 1; }; rm -f $$log
+
+# $(call cpp-tests,build folder,CMake options): build the C++ tests and run them.
+define cpp-tests
+$(call quietly,Configuring $(1),$(CMAKE) -S . -B $(1) -G Ninja -DFASTSA_BUILD_PYTHON=OFF -DFASTSA_BUILD_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON $(2))
+$(call quietly,Building the C++ tests in $(1),$(CMAKE) --build $(1) -j $(JOBS))
+@$(CTEST) --test-dir $(1) --progress
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup native demo test lint format check-cpp asan tsan clean distclean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## Create .venv and install what fastsa needs
+
+native: $(VENV)/.native ## Build the C++ core and install fastsa in place
+
+demo: native ## Train a GPT at half its memory and compare
+	@$(BIN)/python examples/demo.py
+
+test: native ## Run all Python tests (those for a GPU skip themselves without one)
+	@$(BIN)/python -m pytest -n $(JOBS)
+
+lint: setup ## Check style and types: ruff, mypy, clang-format
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy examples
+	@$(if $(CPP_FILES),$(BIN)/clang-format --dry-run -Werror $(CPP_FILES))
+
+format: setup ## Format all code
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+	@$(if $(CPP_FILES),$(BIN)/clang-format -i $(CPP_FILES))
+
+check-cpp: setup ## Build and run the C++ tests (needs GoogleTest: libgtest-dev)
+	$(call cpp-tests,build/cpp)
+
+asan: setup $(ASAN_VENV)/.native ## Run C++ and planner tests under address and UB sanitizers
+	$(call cpp-tests,build/asan,-DCMAKE_BUILD_TYPE=RelWithDebInfo -DFASTSA_SANITIZE=address$(comma)undefined)
+	@$(SANITIZED) $(ASAN_VENV)/bin/python -m pytest --capture=sys tests/planner tests/packaging/test_sanitized.py
+
+tsan: setup ## Run the C++ tests under the thread sanitizer
+	$(call cpp-tests,build/tsan,-DCMAKE_BUILD_TYPE=RelWithDebInfo -DFASTSA_SANITIZE=thread)
+
+clean: ## Remove builds and caches
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo
+	rm -f $(VENV)/.native $(ASAN_VENV)/.native
+
+distclean: clean ## Remove the virtual environments as well
+	rm -rf $(VENV) $(ASAN_VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(if $(PYTHON),,$(error No Python found: install Python 3.11 or later, or say where it is with PYTHON=))
+	$(call quietly,Creating $(VENV) with $(PYTHON),$(PYTHON) -m venv $(VENV))
+	$(call quietly,Upgrading pip,$(BIN)/python -m pip install --upgrade pip)
+	@$(BIN)/python -c "$$requirements" $(EXTRAS) > $(VENV)/requirements.txt
+	$(call quietly,Installing the dependencies (PyTorch is a large download),$(BIN)/python -m pip install -r $(VENV)/requirements.txt -c constraints.txt)
+	@touch $@
+
+$(VENV)/.native: $(VENV)/.installed $(NATIVE_FILES)
+	$(call quietly,Building the C++ core,PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --no-build-isolation --no-deps -e .)
+	@touch $@
+
+# The planner imports no torch, so the sanitized environment goes without.
+$(ASAN_VENV)/.installed: pyproject.toml
+	$(call quietly,Creating $(ASAN_VENV) with $(PYTHON),$(PYTHON) -m venv $(ASAN_VENV))
+	$(call quietly,Installing what the planner tests need,$(ASAN_VENV)/bin/python -m pip install scikit-build-core pybind11 cmake ninja msgspec pytest hypothesis)
+	@touch $@
+
+$(ASAN_VENV)/.native: $(ASAN_VENV)/.installed $(NATIVE_FILES)
+	$(call quietly,Building the C++ core with sanitizers,PATH="$(CURDIR)/$(ASAN_VENV)/bin:$$PATH" $(ASAN_VENV)/bin/python -m pip install --no-build-isolation --no-deps -e . -C build-dir=build/asan-python -C cmake.build-type=RelWithDebInfo -C cmake.define.FASTSA_SANITIZE=address$(comma)undefined)
+	@touch $@
