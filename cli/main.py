@@ -1,8 +1,63 @@
-"""The `fastsa` command."""
+"""The `fastsa` command: one file per subcommand, imported when it is called."""
 
 from __future__ import annotations
 
+import importlib
+
+import click
+
+import fastsa
+from fastsa.cli.errors import run_command
+
+COMMANDS = {
+    "profile": "Record one real training step of a script.",
+    "run": "Train a script within a memory budget.",
+    "plan": "Find the fastest schedule of a graph within a budget.",
+    "list": "List what is stored.",
+    "show": "Show a profile, graph, plan or run.",
+    "export": "Write a stored graph, plan, profile or run to a file.",
+    "rm": "Remove what is stored, with what hangs on it.",
+}
+
+
+class Lazy(click.Group):
+    """Knows its commands' names and helps without importing them, so that help is at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The `command` of `fastsa.cli.NAME`."""
+        if name not in COMMANDS:
+            return None
+        module = f"fastsa.cli.{name}"
+        try:
+            command = importlib.import_module(module).command
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+            raise click.UsageError(f"'{name}' is not part of this installation") from error
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands' lines of the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(fastsa.__version__, prog_name="fastsa")
+def group() -> None:
+    """Give a PyTorch training script a memory budget; get the fastest schedule that fits.
+
+    \b
+    fastsa profile train.py           record one step
+    fastsa run --budget 50% train.py  train within half of the memory
+    """
+
 
 def main() -> None:
-    """Run the command line."""
-    raise SystemExit(2)
+    """Run the command line and exit."""
+    run_command(group)

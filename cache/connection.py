@@ -1,0 +1,232 @@
+"""One process's connection to the store's file: whole transactions, damage set aside."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastsa.cache import location, schema
+from fastsa.errors import BadInput, StoreUnusable
+
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+T = TypeVar("T")
+
+_elsewhere: list[sqlite3.Connection] = []
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+class Connection:
+    """Opens the file, making it if need be, and keeps it usable.
+
+    A file that is no database any more is renamed and a fresh one begun, with one warning; all
+    else that stands in the way is a StoreUnusable. After a fork the child gets a connection of
+    its own; threads take turns.
+    """
+
+    def __init__(self, path: Path, timeout: float = 10.0) -> None:
+        self.path = path
+        self.timeout = timeout  # seconds to wait for other processes' transactions
+        self._connection: sqlite3.Connection | None = None
+        self._take_ownership()
+        self.read(lambda connection: None)
+
+    def close(self) -> None:
+        """Close the file. Closing twice is fine; using it again opens it again."""
+        if self._connection and self._process == os.getpid():
+            self._connection.close()
+            self._connection = None
+
+    def rows(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
+        """The rows of one query."""
+        return self.read(lambda connection: connection.execute(sql, parameters).fetchall())
+
+    def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in one write transaction: all of it is stored, or nothing."""
+        return self.read(lambda connection: self._transact(connection, work))
+
+    def attempt(self, work: Callable[[sqlite3.Connection], object], wait: float) -> bool:
+        """Run `work` like `transaction` if it takes no more than `wait` seconds to begin.
+
+        For what may be lost, like statistics: no failure of the store raises.
+        """
+        with self._lock:
+            usual, self.timeout = self.timeout, wait
+            try:
+                self.transaction(work)
+            except StoreUnusable:
+                return False
+            finally:
+                self.timeout = usual
+        return True
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work`; if the file proves damaged, once more on a fresh one."""
+        if self._process != os.getpid():
+            self._leave_to_parent()
+        with self._lock:
+            try:
+                with self._explained():
+                    return work(self._opened())
+            except _FileDamaged:
+                with self._explained():
+                    self._set_aside()
+            try:
+                with self._explained():
+                    return work(self._opened())
+            except _FileDamaged as error:
+                raise self._unusable("a fresh file is damaged as well") from error
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise  # our own mistake
+        except sqlite3.IntegrityError as error:
+            raise BadInput(
+                f"cannot be stored: {error}", hint="bytes and seconds must be finite, from 0 up"
+            ) from error
+        except OverflowError as error:
+            raise BadInput(f"cannot be stored: {error}", hint="bytes must be below 2^63") from error
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from error
+        except sqlite3.DatabaseError as error:
+            if _code(error) in DAMAGED:
+                raise _FileDamaged from error
+            raise self._unusable(self._reason(error)) from error
+
+    def _reason(self, error: sqlite3.Error) -> str:
+        if _code(error) in BUSY:
+            return f"another process kept it locked for {self.timeout:g} s"
+        if _code(error) == sqlite3.SQLITE_FULL:
+            return "the disk is full"
+        name = getattr(error, "sqlite_errorname", None)
+        return f"{error} ({name})" if name else str(error)
+
+    def _unusable(self, reason: str) -> StoreUnusable:
+        return StoreUnusable(
+            f"{self.path}: the store cannot be used: {reason}",
+            hint="check the disk and the file's permissions, or set FASTSA_STORE to another file",
+        )
+
+    def _take_ownership(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+
+    def _leave_to_parent(self) -> None:
+        # Closing, or letting the collector close, the parent's connection would checkpoint or
+        # delete its log under it; its lock may be held by a thread that does not exist here.
+        if self._connection:
+            _elsewhere.append(self._connection)
+        self._connection = None
+        self._take_ownership()
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._open()
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        location.prepare(self.path)
+        self._file = self.path.stat().st_ino
+        connection = sqlite3.connect(
+            self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._configure(connection)
+        except BaseException:
+            connection.close()
+            raise
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    def _configure(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA trusted_schema = OFF")  # the file may be anybody's
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not schema.is_current(connection, str(self.path)):
+            if not location.on_network(self.path):
+                self._patiently(connection, "PRAGMA journal_mode = WAL")
+            self._transact(connection, lambda c: schema.migrate(c, str(self.path)))
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode == "wal":
+            # Safe against the death of any process; a power cut may cost the last commits.
+            connection.execute("PRAGMA synchronous = NORMAL")
+
+    def _transact(
+        self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]
+    ) -> T:
+        # IMMEDIATE: a transaction that reads first and then finds another writer ahead of it
+        # fails at once, whatever the timeout.
+        self._patiently(connection, "BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _patiently(self, connection: sqlite3.Connection, statement: str) -> None:
+        """Execute a statement that waits for its turn.
+
+        SQLite's own timeout does not cover every lock it takes, so busy answers are asked again.
+        """
+        deadline = time.monotonic() + self.timeout
+        connection.execute(f"PRAGMA busy_timeout = {int(self.timeout * 1000)}")
+        while True:
+            try:
+                connection.execute(statement)
+                return
+            except sqlite3.OperationalError as error:
+                if _code(error) not in BUSY or time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.005)
+
+    def _set_aside(self) -> None:
+        """Rename the damaged file with its log, unless another process has done so already."""
+        self.close()
+        with self._only_one():
+            if not self.path.exists() or self.path.stat().st_ino != self._file:
+                return
+            moved = self._rename_all()
+        warnings.warn(
+            f"fastsa: {self.path} was damaged and is now {moved.name}; a fresh store is in its"
+            " place",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    @contextlib.contextmanager
+    def _only_one(self) -> Iterator[None]:
+        with Path(f"{self.path}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _rename_all(self) -> Path:
+        now = datetime.datetime.now(datetime.UTC)
+        moved = Path(f"{self.path}.damaged-{now:%Y%m%dT%H%M%S.%f}")
+        # The log belongs to the file: applied to a fresh one, it would damage that too.
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").rename(f"{moved}{suffix}")
+        return moved
+
+
+class _FileDamaged(Exception):
+    """The file is no database, or has a damaged page."""

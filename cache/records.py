@@ -1,0 +1,147 @@
+"""Rows from documents: what each table's plain columns say about a payload."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from fastsa.cache import integrity
+from fastsa.cache.keys import PlanKey, bare
+from fastsa.planner.graph import Graph
+from fastsa.planner.plan import Plan
+from fastsa.profiler.profile import Profile
+from fastsa.runtime.run import Run
+
+Record = dict[str, Any]
+
+
+def now() -> str:
+    """The time as ISO 8601, UTC, in seconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def payload(data: bytes) -> Record:
+    """The two columns that every payload has."""
+    return {"sha256": integrity.checksum(data), "payload": integrity.pack(data)}
+
+
+def profile_record(profile: Profile, data: bytes) -> Record:
+    """The row of a profile whose document is `data`."""
+    return {
+        "id": integrity.checksum(data),
+        "created": profile.created,
+        "script": profile.script,
+        "arguments": json.dumps(profile.arguments),
+        "model": profile.model,
+        "parameters": profile.parameters,
+        "shape": profile.shape,
+        "device": profile.device,
+        "torch": profile.versions.get("torch"),
+        "resident_bytes": profile.resident_bytes,
+        "peak_bytes": profile.peak_bytes,
+        "step_seconds": profile.step_seconds,
+        **payload(data),
+    }
+
+
+def allocation_records(profile: Profile, number: int) -> Iterator[Record]:
+    """One row per allocation of the profile in row `number`."""
+    for position, allocation in enumerate(profile.timeline.allocations):
+        yield {
+            "profile": number,
+            "allocation": position,
+            "bytes": allocation.bytes,
+            "birth": allocation.birth,
+            "death": allocation.death,
+            "birth_seconds": allocation.birth_seconds,
+            "death_seconds": allocation.death_seconds,
+            "category": allocation.category,
+            "op": allocation.op,
+            "source": allocation.source,
+        }
+
+
+def graph_record(graph: Graph, data: bytes, captured_hash: str | None) -> Record:
+    """The row of a graph of no profile."""
+    device = (graph.device or {}).get("name")
+    return {
+        "hash": bare(graph.hash()),
+        "captured_hash": bare(captured_hash) if captured_hash else None,
+        "profile": None,
+        "region": None,
+        "created": now(),
+        "name": graph.name,
+        "device": device if isinstance(device, str) else None,
+        "op_count": len(graph.ops),
+        "value_count": len(graph.values),
+        "segment_count": len(graph.segments),
+        "resident_bytes": graph.resident_bytes,
+        "base_seconds": graph.base_seconds,
+        **payload(data),
+    }
+
+
+def op_records(graph: Graph, number: int) -> Iterator[Record]:
+    """One row per op of the graph in row `number`."""
+    for op in graph.ops:
+        yield {
+            "graph": number,
+            "op": op.id,
+            "target": op.target,
+            "name": op.name,
+            "module": op.module,
+            "source": op.source,
+            "segment": op.segment,
+            "seconds": op.seconds,
+            "workspace_bytes": op.workspace_bytes,
+            "output_bytes": sum(graph.values[value].bytes for value in op.outputs),
+            "recomputable": op.recomputable,
+        }
+
+
+def plan_record(plan: Plan, data: bytes, plan_id: str, key: PlanKey) -> Record:
+    """The row of the plan `plan_id`, made for `key`."""
+    return {
+        "id": plan_id,
+        "key": key.digest(),
+        "graph": bare(plan.graph),
+        "device": key.device,
+        "torch": key.torch,
+        "cuda": key.cuda,
+        "planner": key.planner,
+        "created": now(),
+        "status": plan.status,
+        "algorithm": plan.planner.algorithm,
+        "budget_bytes": plan.budget_bytes,
+        "peak_bytes": plan.peak_bytes,
+        "seconds": plan.seconds,
+        "base_peak_bytes": plan.base_peak_bytes,
+        "base_seconds": plan.base_seconds,
+        "lower_bound_seconds": plan.lower_bound_seconds,
+        "minimum_budget_bytes": plan.minimum_budget_bytes,
+        **payload(data),
+    }
+
+
+def run_record(run: Run, data: bytes) -> Record:
+    """The row of a run whose document is `data`."""
+    return {
+        "id": integrity.checksum(data),
+        "plan": bare(run.plan),
+        "created": run.created,
+        "script": run.script,
+        "model": run.model,
+        "shape": run.shape,
+        "device": run.device,
+        "plan_origin": run.plan_origin,
+        "budget_bytes": run.budget_bytes,
+        "resident_bytes": run.resident_bytes,
+        "predicted_peak_bytes": run.predicted_peak_bytes,
+        "measured_peak_bytes": run.measured_peak_bytes,
+        "predicted_step_seconds": run.predicted_step_seconds,
+        "measured_step_seconds": run.measured_step_seconds,
+        "steps": run.steps,
+        **payload(data),
+    }

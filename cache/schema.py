@@ -1,0 +1,205 @@
+"""The tables, and how an older store becomes a current one.
+
+`number` orders rows by insertion: clocks jump, row numbers do not. Payloads are last in their
+row, so that queries of the other columns never read them from disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from fastsa.errors import StoreUnusable
+
+APPLICATION_ID = 0x66736131  # "fsa1": tells our files from other programs' databases
+
+# Older SQLite has no STRICT tables; the CHECKs hold all the same.
+_STRICT = "STRICT" if sqlite3.sqlite_version_info >= (3, 37) else ""
+_STRICT_NO_ROWID = "STRICT, WITHOUT ROWID" if _STRICT else "WITHOUT ROWID"
+
+_HASH = "TEXT NOT NULL CHECK (length({0}) = 64 AND {0} NOT GLOB '*[^0-9a-f]*')"
+_BYTES = "INTEGER NOT NULL CHECK (typeof({0}) = 'integer' AND {0} >= 0)"
+_SECONDS = "REAL NOT NULL CHECK (typeof({0}) = 'real' AND {0} >= 0 AND {0} < 9e999)"
+
+
+def _columns(**columns: str) -> str:
+    return ", ".join(f"{name} {kind.format(name)}" for name, kind in columns.items())
+
+
+_PROFILES = _columns(
+    number="INTEGER PRIMARY KEY",
+    id=_HASH + " UNIQUE",
+    created="TEXT NOT NULL",
+    script="TEXT NOT NULL",
+    arguments="TEXT NOT NULL",
+    model="TEXT NOT NULL",
+    parameters=_BYTES,
+    shape="TEXT NOT NULL",
+    device="TEXT NOT NULL",
+    torch="TEXT",
+    resident_bytes=_BYTES,
+    peak_bytes=_BYTES,
+    step_seconds=_SECONDS,
+    sha256=_HASH,
+    payload="BLOB NOT NULL",
+)
+
+_GRAPHS = _columns(
+    number="INTEGER PRIMARY KEY",
+    hash=_HASH,
+    captured_hash="TEXT CHECK (length({0}) = 64)",
+    profile="INTEGER REFERENCES profiles (number) ON DELETE CASCADE",
+    region="INTEGER",
+    created="TEXT NOT NULL",
+    name="TEXT NOT NULL",
+    device="TEXT",
+    op_count=_BYTES,
+    value_count=_BYTES,
+    segment_count=_BYTES,
+    resident_bytes=_BYTES,
+    base_seconds=_SECONDS,
+    sha256=_HASH,
+    payload="BLOB NOT NULL",
+)
+
+_OPS = _columns(
+    graph="INTEGER NOT NULL REFERENCES graphs (number) ON DELETE CASCADE",
+    op=_BYTES,
+    target="TEXT NOT NULL",
+    name="TEXT",
+    module="TEXT",
+    source="TEXT",
+    segment=_BYTES,
+    seconds=_SECONDS,
+    workspace_bytes=_BYTES,
+    output_bytes=_BYTES,
+    recomputable="INTEGER NOT NULL CHECK ({0} IN (0, 1))",
+)
+
+_ALLOCATIONS = _columns(
+    profile="INTEGER NOT NULL REFERENCES profiles (number) ON DELETE CASCADE",
+    allocation=_BYTES,
+    bytes=_BYTES,
+    birth="INTEGER",
+    death="INTEGER",
+    birth_seconds="REAL",
+    death_seconds="REAL",
+    category="TEXT NOT NULL",
+    op="TEXT",
+    source="TEXT",
+)
+
+_PLANS = _columns(
+    number="INTEGER PRIMARY KEY",
+    id=_HASH + " UNIQUE",
+    key=_HASH,
+    graph=_HASH,
+    device="TEXT NOT NULL",
+    torch="TEXT NOT NULL",
+    cuda="TEXT",
+    planner="TEXT NOT NULL",
+    created="TEXT NOT NULL",
+    status="TEXT NOT NULL CHECK ({0} IN ('optimal', 'feasible', 'not_found', 'infeasible'))",
+    algorithm="TEXT NOT NULL",
+    budget_bytes=_BYTES,
+    peak_bytes=_BYTES,
+    seconds=_SECONDS,
+    base_peak_bytes=_BYTES,
+    base_seconds=_SECONDS,
+    lower_bound_seconds=_SECONDS,
+    minimum_budget_bytes=_BYTES,
+    sha256=_HASH,
+    payload="BLOB NOT NULL",
+)
+
+_RUNS = _columns(
+    number="INTEGER PRIMARY KEY",
+    id=_HASH + " UNIQUE",
+    plan=_HASH,
+    created="TEXT NOT NULL",
+    script="TEXT NOT NULL",
+    model="TEXT NOT NULL",
+    shape="TEXT NOT NULL",
+    device="TEXT NOT NULL",
+    plan_origin="TEXT NOT NULL CHECK ({0} IN ('found', 'made'))",
+    budget_bytes=_BYTES,
+    resident_bytes=_BYTES,
+    predicted_peak_bytes=_BYTES,
+    measured_peak_bytes="INTEGER CHECK ({0} >= 0)",
+    predicted_step_seconds=_SECONDS,
+    measured_step_seconds="REAL CHECK ({0} >= 0)",
+    steps=_BYTES,
+    sha256=_HASH,
+    payload="BLOB NOT NULL",
+)
+
+_QUARANTINE = _columns(
+    number="INTEGER PRIMARY KEY",
+    kind="TEXT NOT NULL",
+    id="TEXT NOT NULL",
+    reason="TEXT NOT NULL",
+    created="TEXT NOT NULL",
+    sha256="TEXT NOT NULL",
+    payload="BLOB",
+)
+
+_COUNTERS = _columns(event="TEXT PRIMARY KEY", count=_BYTES)
+
+_VERSION_1 = (
+    f"CREATE TABLE profiles ({_PROFILES}) {_STRICT}",
+    "CREATE INDEX profiles_by_model ON profiles (model, shape)",
+    f"CREATE TABLE graphs ({_GRAPHS}) {_STRICT}",
+    "CREATE INDEX graphs_by_hash ON graphs (hash)",
+    "CREATE INDEX graphs_by_captured_hash ON graphs (captured_hash, device)",
+    "CREATE INDEX graphs_by_profile ON graphs (profile)",
+    f"CREATE TABLE ops ({_OPS}, PRIMARY KEY (graph, op)) {_STRICT_NO_ROWID}",
+    f"CREATE TABLE allocations ({_ALLOCATIONS}, PRIMARY KEY (profile, allocation))"
+    f" {_STRICT_NO_ROWID}",
+    f"CREATE TABLE plans ({_PLANS}) {_STRICT}",
+    "CREATE INDEX plans_by_key ON plans (key, seconds, peak_bytes)",
+    "CREATE INDEX plans_by_graph ON plans (graph)",
+    f"CREATE TABLE runs ({_RUNS}) {_STRICT}",
+    "CREATE INDEX runs_by_plan ON runs (plan)",
+    f"CREATE TABLE quarantine ({_QUARANTINE}) {_STRICT}",
+    f"CREATE TABLE counters ({_COUNTERS}) {_STRICT}",
+)
+
+MIGRATIONS = (_VERSION_1,)  # the n-th makes version n + 1; what has been released never changes
+VERSION = len(MIGRATIONS)
+
+
+def is_current(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether the tables are those of this fastsa.
+
+    Raises StoreUnusable for a newer fastsa's store and for another program's database.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID:
+        _refuse_foreign(connection, path)
+    elif version > VERSION:
+        raise StoreUnusable(
+            f"{path}: written by a newer fastsa (schema {version}, this one reads {VERSION})",
+            hint="update fastsa, or set FASTSA_STORE to another file",
+        )
+    return bool(application == APPLICATION_ID and version == VERSION)
+
+
+def _refuse_foreign(connection: sqlite3.Connection, path: str) -> None:
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables:
+        raise StoreUnusable(
+            f"{path}: a database of another program",
+            hint="set FASTSA_STORE to a file of its own",
+        )
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Bring the tables up to date, inside the caller's transaction."""
+    if is_current(connection, path):
+        return  # another process was faster
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for statements in MIGRATIONS[version:]:
+        for statement in statements:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,0 +1,390 @@
+"""The store: one SQLite file with every profile, graph, plan and run."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgspec
+
+from fastsa.cache import integrity, items, location, records
+from fastsa.cache.connection import Connection
+from fastsa.cache.items import Item, Kind, Removal, Row
+from fastsa.cache.keys import PlanKey, bare, prefixed
+from fastsa.errors import BadInput, StoreUnusable
+from fastsa.planner import graph as graphs
+from fastsa.planner.graph import INT64_MAX, Graph
+from fastsa.planner.plan import Plan
+from fastsa.profiler.profile import Profile
+from fastsa.runtime.run import Run
+
+COUNTING_SECONDS = 0.05  # a count is not worth a longer wait for another process
+REPAIR_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+class StoredPlan(msgspec.Struct, frozen=True):
+    """A plan as the store has it: with its id, what it is keyed by, and when it was added."""
+
+    id: str
+    plan: Plan
+    key: PlanKey
+    created: str
+
+
+class ProfileSummary(msgspec.Struct, frozen=True):
+    """What a job asks a profile: measured on the whole process, bytes and seconds of one step."""
+
+    id: str
+    created: str
+    model: str
+    shape: str
+    device: str
+    resident_bytes: int
+    peak_bytes: int
+    step_seconds: float
+
+
+class Store:
+    """Profiles, graphs, plans and runs. Every method may raise StoreUnusable.
+
+    Ids are hex and may be given with `sha256:`. Each `add_` is one transaction and returns the
+    id; adding again what is there already changes nothing but mends it. Lookups treat a damaged
+    row as a miss, count it, and move the row to the table `quarantine`.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path | None = None) -> Store:
+        """Open the store at `path`, by default `$FASTSA_STORE` or the user's data directory."""
+        place = location.default_path() if path is None else location.absolute(path)
+        return cls(Connection(place))
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._connection.path
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Profiles
+
+    def add_profile(self, profile: Profile) -> str:
+        """Store a profile, its allocations, and the measured graph of each region."""
+        data = integrity.encode(profile)
+        regions = [
+            (region.captured_hash, region.graph, _encode_graph(region.graph))
+            for region in profile.regions
+        ]
+        record = records.profile_record(profile, data)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM profiles WHERE id = ?", [record["id"]])
+            number = _insert(connection, "profiles", record)
+            _insert_all(connection, "allocations", records.allocation_records(profile, number))
+            for position, (captured_hash, graph, document) in enumerate(regions):
+                row = records.graph_record(graph, document, captured_hash)
+                row |= {"profile": number, "region": position, "device": profile.device}
+                _insert_graph(connection, graph, row)
+
+        self._connection.transaction(work)
+        return str(record["id"])
+
+    def profile(self, profile_id: str) -> Profile:
+        """A stored profile. Raises BadInput if there is none; a damaged one is StoreUnusable."""
+        sql = "SELECT * FROM profiles WHERE id = ?"
+        return self._document("profile", sql, profile_id, Profile)
+
+    def measured_profile(self, captured_hash: str, device: str) -> ProfileSummary | None:
+        """The latest profile on `device` of a model with this captured graph."""
+        sql = """
+            SELECT id, profiles.created, model, shape, profiles.device, profiles.resident_bytes,
+                   peak_bytes, step_seconds
+            FROM graphs JOIN profiles ON profiles.number = graphs.profile
+            WHERE captured_hash = ? AND graphs.device = ? ORDER BY profiles.number DESC LIMIT 1"""
+        rows = self._connection.rows(sql, bare(captured_hash), device)
+        return msgspec.convert(dict(rows[0]), ProfileSummary) if rows else None
+
+    # Graphs
+
+    def add_graph(self, graph: Graph, captured_hash: str | None = None) -> str:
+        """Store a graph of no profile and return its hash (`sha256:...`).
+
+        With `captured_hash`, a job that captures that graph finds this one as its measured graph.
+        """
+        record = records.graph_record(graph, _encode_graph(graph), captured_hash)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                """DELETE FROM graphs WHERE profile IS NULL
+                   AND hash = ? AND captured_hash IS ? AND device IS ?""",
+                [record["hash"], record["captured_hash"], record["device"]],
+            )
+            _insert_graph(connection, graph, record)
+
+        self._connection.transaction(work)
+        return prefixed(record["hash"])
+
+    def graph(self, graph_hash: str) -> Graph | None:
+        """The latest stored graph with this hash; a damaged one is passed over."""
+        sql = "SELECT number FROM graphs WHERE hash = ? ORDER BY number DESC"
+        return self._first_graph(sql, bare(graph_hash))
+
+    def measured_graph(self, captured_hash: str, device: str) -> Graph | None:
+        """The latest graph measured on `device` of what capture alone sees as `captured_hash`."""
+        sql = """SELECT number FROM graphs WHERE captured_hash = ? AND device = ?
+                 ORDER BY number DESC"""
+        return self._first_graph(sql, bare(captured_hash), device)
+
+    def _first_graph(self, sql: str, *parameters: str) -> Graph | None:
+        damaged = False
+        for (number,) in self._connection.rows(sql, *parameters):
+            for row in self._connection.rows("SELECT * FROM graphs WHERE number = ?", number):
+                try:
+                    graph = integrity.unpack(row["payload"], row["sha256"], Graph)
+                except integrity.Damaged as error:
+                    damaged = True
+                    self._quarantine("graph", row, str(error))
+                else:
+                    self._count("graph.hit")
+                    return graph
+        self._count("graph.miss.damaged" if damaged else "graph.miss.absent")
+        return None
+
+    # Plans
+
+    def add_plan(self, plan: Plan, key: PlanKey) -> str:
+        """Store a plan for `key`. Raises BadInput if it is a plan of another graph."""
+        if bare(plan.graph) != bare(key.graph):
+            raise BadInput(
+                "this plan is of another graph than its key", hint="key a plan by its own graph"
+            )
+        data = integrity.encode(plan)
+        plan_id = hashlib.sha256(key.digest().encode() + data).hexdigest()
+        record = records.plan_record(plan, data, plan_id, key)
+        self._replace("plans", record)
+        return plan_id
+
+    def plan(self, plan_id: str) -> Plan:
+        """A stored plan. Raises BadInput if there is none; a damaged one is StoreUnusable."""
+        return self.stored_plan(plan_id).plan
+
+    def stored_plan(self, plan_id: str) -> StoredPlan:
+        """A stored plan with its key. Raises like `plan`."""
+        sql = "SELECT * FROM plans WHERE id = ?"
+        row = self._row("plan", sql, plan_id)
+        return _stored_plan(row, self._unpacked("plan", row, Plan))
+
+    def find_plan(self, key: PlanKey, budget_bytes: int) -> StoredPlan | None:
+        """The fastest plan for `key` with a peak of at most `budget_bytes`; of equals, the lower.
+
+        Bytes are the step's own, like a plan's.
+        """
+        digest = key.digest()
+        sql = """SELECT number FROM plans
+                 WHERE key = ? AND peak_bytes <= ? AND status IN ('optimal', 'feasible')
+                 ORDER BY seconds, peak_bytes, number DESC"""
+        damaged = False
+        for (number,) in self._connection.rows(sql, digest, min(budget_bytes, INT64_MAX)):
+            for row in self._connection.rows("SELECT * FROM plans WHERE number = ?", number):
+                try:
+                    plan = integrity.unpack(row["payload"], row["sha256"], Plan)
+                    _check_columns(row, plan, key)
+                except integrity.Damaged as error:
+                    damaged = True
+                    self._quarantine("plan", row, str(error))
+                else:
+                    self._count("plan.hit")
+                    return _stored_plan(row, plan)
+        self._count(f"plan.miss.{'damaged' if damaged else self._why_missed(digest)}")
+        return None
+
+    def _why_missed(self, digest: str) -> str:
+        return (
+            "budget"
+            if self._connection.rows("SELECT 1 FROM plans WHERE key = ? LIMIT 1", digest)
+            else "absent"
+        )
+
+    # Runs
+
+    def add_run(self, run: Run) -> str:
+        """Store what happened when a plan was used."""
+        record = records.run_record(run, integrity.encode(run))
+        self._replace("runs", record)
+        return str(record["id"])
+
+    def run(self, run_id: str) -> Run:
+        """A stored run. Raises BadInput if there is none; a damaged one is StoreUnusable."""
+        return self._document("run", "SELECT * FROM runs WHERE id = ?", run_id, Run)
+
+    def runs_of(self, plan_id: str) -> list[Run]:
+        """The runs of a plan, latest first; damaged ones are passed over."""
+        sql = "SELECT * FROM runs WHERE plan = ? ORDER BY number DESC"
+        found = []
+        for row in self._connection.rows(sql, bare(plan_id)):
+            try:
+                found.append(integrity.unpack(row["payload"], row["sha256"], Run))
+            except integrity.Damaged as error:
+                self._quarantine("run", row, str(error))
+        return found
+
+    # Everything
+
+    def list_items(self, kind: Kind | None = None) -> list[Row]:
+        """One summary per item, by kind, latest first."""
+        return self._connection.read(lambda c: items.listed(c, kind))
+
+    def resolve(self, prefix: str) -> Item:
+        """The item whose id begins with `prefix` (4 characters or more). Raises BadInput."""
+        return self._connection.read(lambda c: items.resolve(c, prefix))
+
+    def removal(self, item: Item) -> Removal:
+        """What `remove` would remove."""
+        return self._connection.read(lambda c: items.removal(c, item))
+
+    def remove(self, item: Item) -> Removal:
+        """Remove an item and what hangs on it: a profile's graphs, their plans, the plans' runs."""
+
+        def work(connection: sqlite3.Connection) -> Removal:
+            doomed = items.removal(connection, item)
+            for table, column, ids in (
+                ("runs", "id", doomed.runs),
+                ("plans", "id", doomed.plans),
+                ("graphs", "hash", doomed.graphs),
+                ("profiles", "id", doomed.profiles),
+            ):
+                for each in ids:
+                    connection.execute(f"DELETE FROM {table} WHERE {column} = ?", [each])
+            return doomed
+
+        return self._connection.transaction(work)
+
+    def counters(self) -> dict[str, int]:
+        """How often lookups hit, and missed by reason: `plan.hit`, `plan.miss.budget`, ..."""
+        rows = self._connection.rows("SELECT event, count FROM counters ORDER BY event")
+        return dict(map(tuple, rows))
+
+    # Rows
+
+    def _replace(self, table: str, record: dict[str, Any]) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(f"DELETE FROM {table} WHERE id = ?", [record["id"]])
+            _insert(connection, table, record)
+
+        self._connection.transaction(work)
+
+    def _row(self, kind: Kind, sql: str, wanted: str) -> sqlite3.Row:
+        rows = self._connection.rows(sql, bare(wanted))
+        if not rows:
+            raise BadInput(f"{self.path}: there is no {kind} {wanted}", hint="see 'fastsa list'")
+        return rows[0]
+
+    def _document(self, kind: Kind, sql: str, wanted: str, type_: type[T]) -> T:
+        return self._unpacked(kind, self._row(kind, sql, wanted), type_)
+
+    def _unpacked(self, kind: Kind, row: sqlite3.Row, type_: type[T]) -> T:
+        try:
+            return integrity.unpack(row["payload"], row["sha256"], type_)
+        except integrity.Damaged as error:
+            self._quarantine(kind, row, str(error))
+            raise StoreUnusable(
+                f"{self.path}: {kind} {row['id'][:12]} is damaged and was set aside: {error}",
+                hint=f"make the {kind} again",
+            ) from error
+
+    def _quarantine(self, kind: Kind, row: sqlite3.Row, reason: str) -> None:
+        """Move a damaged row out of the way. If that fails, the next lookup tries again."""
+        record = {
+            "kind": kind,
+            "id": row["hash" if kind == "graph" else "id"],
+            "reason": reason,
+            "created": records.now(),
+            "sha256": row["sha256"],
+            "payload": row["payload"],
+        }
+
+        def work(connection: sqlite3.Connection) -> None:
+            if kind == "profile":  # its graphs have checksums of their own and stay
+                connection.execute(
+                    "UPDATE graphs SET profile = NULL WHERE profile = ?", [row["number"]]
+                )
+            deleted = connection.execute(
+                f"DELETE FROM {kind}s WHERE number = ?", [row["number"]]
+            ).rowcount
+            if deleted:  # and not by another process, meanwhile
+                _insert(connection, "quarantine", record)
+                _increment(connection, f"{kind}.damaged")
+
+        self._connection.attempt(work, REPAIR_SECONDS)
+
+    def _count(self, event: str) -> None:
+        self._connection.attempt(lambda c: _increment(c, event), COUNTING_SECONDS)
+
+
+def _encode_graph(graph: Graph) -> bytes:
+    graphs.check(graph)
+    return integrity.encode(graph)
+
+
+def _check_columns(row: sqlite3.Row, plan: Plan, key: PlanKey) -> None:
+    """Raise Damaged unless the columns that found this plan are the plan's own."""
+    found = (row["graph"], row["status"], row["peak_bytes"], row["seconds"])
+    if found != (bare(plan.graph), plan.status, plan.peak_bytes, plan.seconds):
+        raise integrity.Damaged("its columns are not those of its payload")
+    if bare(plan.graph) != bare(key.graph):
+        raise integrity.Damaged("its key is not that of its payload")
+
+
+def _stored_plan(row: sqlite3.Row, plan: Plan) -> StoredPlan:
+    key = PlanKey(plan.graph, row["device"], row["torch"], row["cuda"], row["planner"])
+    return StoredPlan(row["id"], plan, key, row["created"])
+
+
+def _table(connection: sqlite3.Connection, name: str) -> Any:
+    # Imported here: it takes 60 to 200 ms, and a job that finds its plan writes no rows.
+    import sqlite_utils
+
+    # Plugins are other people's code, and would run on every connection.
+    return sqlite_utils.Database(connection, execute_plugins=False).table(name)
+
+
+def _insert(connection: sqlite3.Connection, table: str, record: dict[str, Any]) -> int:
+    return int(_table(connection, table).insert(record).last_rowid)
+
+
+def _insert_all(connection: sqlite3.Connection, table: str, rows: Iterable[dict[str, Any]]) -> None:
+    _table(connection, table).insert_all(rows)
+
+
+def _insert_graph(connection: sqlite3.Connection, graph: Graph, record: dict[str, Any]) -> None:
+    number = _insert(connection, "graphs", record)
+    _insert_all(connection, "ops", records.op_records(graph, number))
+
+
+def _increment(connection: sqlite3.Connection, event: str) -> None:
+    connection.execute(
+        """INSERT INTO counters VALUES (?, 1)
+           ON CONFLICT (event) DO UPDATE SET count = count + 1""",
+        [event],
+    )

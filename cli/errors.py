@@ -1,0 +1,78 @@
+"""From errors to one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import NoReturn
+
+import click
+
+from fastsa.errors import FastsaError
+
+DEBUG = "FASTSA_DEBUG"
+INTERRUPTED = 130
+
+UserScript = Callable[[], None]
+
+
+def run_command(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a click command (on `sys.argv` by default) and exit with its code.
+
+    A command that runs a user's script returns it as a function without parameters. The function
+    is called when nothing of the command line is left around it: the script's exceptions, exit
+    code and Ctrl-C are its own; only a FastsaError becomes one line here.
+    """
+    script = _parse_and_run(command, arguments)
+    try:
+        script()
+    except FastsaError as error:
+        sys.exit(_told(error))
+    sys.exit(0)
+
+
+def _parse_and_run(command: click.Command, arguments: Sequence[str] | None) -> UserScript:
+    usual, sys.excepthook = sys.excepthook, _tell_bug
+    try:
+        result = command.main(arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except FastsaError as error:
+        sys.exit(_told(error))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say("fastsa: interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        _forget_stdout()
+        sys.exit(1)
+    if not callable(result):
+        sys.exit(result if isinstance(result, int) else 0)
+    sys.excepthook = usual
+    script: UserScript = result
+    return script
+
+
+def _told(error: FastsaError) -> int:
+    _say(f"fastsa: {error.message}. {error.hint}")
+    return error.exit_code
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _forget_stdout() -> None:
+    # The reader is gone; the interpreter's last flush must not complain about it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if os.environ.get(DEBUG):
+        traceback.print_exception(kind, error, trace)
+    line = "".join(traceback.format_exception_only(kind, error)).strip()
+    _say(f"fastsa: this is a bug in fastsa: {line}. Set {DEBUG}=1 to see where, and report it")
