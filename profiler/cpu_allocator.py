@@ -1,0 +1,70 @@
+"""CPU allocator: every allocation and release, as torch's CPU allocator reports them.
+
+Source: the [memory] events of torch.profiler (c10/core/CPUAllocator.cpp,
+`ProfiledCPUMemoryReporter`). A release is reported only for a block that was allocated while
+recording, so recording starts one step before the step that counts.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch._C._profiler import _EventType, _RecordFunctionFast
+from torch.profiler import ProfilerActivity, profile
+
+from fastsa.profiler.allocator import Event, locate
+
+_SPAN = "fastsa:"
+_PLUMBING = frozenset(
+    {"aten::empty", "aten::empty_strided", "aten::empty_like", "aten::resize_", "aten::new_empty"}
+)
+
+
+class CpuAllocator:
+    """An `Allocator` that records the CPU allocator of this process."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.spans: dict[str, tuple[int, int]] = {}
+        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+
+    def __enter__(self) -> Self:
+        self._profile.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._profile.__exit__(kind, error, trace)
+        results: Any = self._profile.profiler.kineto_results  # type: ignore[union-attr]
+        self.events, times = _read(results.experimental_event_tree())
+        self.spans = locate(self.events, times)
+
+    def span(self, name: str) -> AbstractContextManager[object]:
+        """A named stretch of the recording."""
+        context: AbstractContextManager[object] = _RecordFunctionFast(_SPAN + name)
+        return context
+
+
+def _read(roots: list[Any]) -> tuple[list[Event], dict[str, tuple[int, int]]]:
+    events: list[Event] = []
+    spans: dict[str, tuple[int, int]] = {}
+    stack: list[tuple[Any, str | None]] = [(root, None) for root in roots]
+    while stack:
+        node, op = stack.pop()
+        kind, detail = node.typed
+        if kind == _EventType.Allocation and detail.device == torch.device("cpu"):
+            events.append(Event(node.start_time_ns, detail.alloc_size, detail.ptr, op))
+        elif kind == _EventType.TorchOp and node.name.startswith(_SPAN):
+            spans[node.name.removeprefix(_SPAN)] = (node.start_time_ns, node.end_time_ns)
+        elif kind == _EventType.TorchOp and node.name not in _PLUMBING:
+            op = node.name
+        stack += [(child, op) for child in node.children]
+    events.sort(key=lambda event: event.nanoseconds)
+    return events, spans

@@ -1,0 +1,106 @@
+"""Region: one captured piece of a model, compiled op for op, that says when its parts run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.partitioners import default_partition
+from torch.fx.graph import _BoxedCodeGen
+
+Boxed = Callable[[list[Any]], Sequence[Any]]
+Modules = tuple[fx.GraphModule, fx.GraphModule]
+
+
+class Region:
+    """Base of what is done with one region. `partition` makes its forward and backward.
+
+    The other methods are told when the two run; they must not raise.
+    """
+
+    def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
+        """Split the joint graph. The base class does what torch does when nothing is planned."""
+        return default_partition(joint, (), num_fwd_outputs=num_fwd_outputs)
+
+    def forward_begins(self) -> None:
+        """The forward is about to run."""
+
+    def forward_ended(self, outputs: Sequence[Any]) -> None:
+        """The forward has run; `outputs` are what the script gets, then what is saved."""
+
+    def backward_begins(self) -> None:
+        """The backward is about to run."""
+
+    def backward_ended(self) -> None:
+        """The backward has run."""
+
+
+def compile_region(region: Region, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> Any:
+    """Compile a Dynamo graph through AOTAutograd under a region's partition.
+
+    Without gradients (evaluation) there is no joint graph: the graph runs as it is.
+    """
+    partitioned = False
+
+    def partition(
+        joint: fx.GraphModule, joint_inputs: object, *, num_fwd_outputs: int, **ignored: object
+    ) -> Modules:
+        nonlocal partitioned
+        partitioned = True
+        joint.graph.eliminate_dead_code()
+        joint.recompile()
+        return region.partition(joint, num_fwd_outputs)
+
+    def compile_forward(module: fx.GraphModule, inputs: object) -> Boxed:
+        run = boxed(module)
+        return _told(run, region.forward_begins, region.forward_ended) if partitioned else run
+
+    def compile_backward(module: fx.GraphModule, inputs: object) -> Boxed:
+        return _told(boxed(module), region.backward_begins, lambda _: region.backward_ended())
+
+    compiler = aot_autograd(
+        fw_compiler=compile_forward,
+        bw_compiler=compile_backward,
+        partition_fn=partition,
+        keep_inference_input_mutations=True,
+    )
+    return compiler(gm, example_inputs)
+
+
+def boxed(module: fx.GraphModule) -> Boxed:
+    """A graph as a function that frees each storage at its last use.
+
+    Under the boxed calling convention the argument list is emptied at entry; otherwise the
+    caller's references keep every saved tensor alive to the end of the backward.
+    """
+    module.graph.set_codegen(_BoxedCodeGen())
+    module.recompile()
+    forward = module.forward
+
+    def run(arguments: list[Any]) -> Sequence[Any]:
+        result: Sequence[Any] = forward(arguments)
+        return result
+
+    run._boxed_call = True  # type: ignore[attr-defined]  # read by AOTAutograd
+    return run
+
+
+def _told(run: Boxed, begins: Callable[[], None], ended: Callable[[Sequence[Any]], None]) -> Boxed:
+    def told(arguments: list[Any]) -> Sequence[Any]:
+        begins()
+        outputs = run(arguments)
+        ended(outputs)
+        return outputs
+
+    told._boxed_call = True  # type: ignore[attr-defined]
+    return told
+
+
+def device_name(device: torch.device) -> str:
+    """The name plans are keyed by: the GPU's, or the CPU's model and thread count."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({torch.get_num_threads()} threads)"

@@ -1,0 +1,90 @@
+"""Builds a timeline: pairs each allocation of a step with its release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fastsa.profiler.allocator import Event
+from fastsa.profiler.resident import Storage
+from fastsa.profiler.timeline import Allocation, Timeline
+
+
+def build(
+    events: Sequence[Event],
+    alive: Mapping[int, Storage],
+    survivors: Mapping[int, Storage],
+    saved: frozenset[int],
+    resident_bytes: int,
+) -> Timeline:
+    """The timeline of one step.
+
+    `alive` and `survivors` are the known storages at the step's start and end by address, `saved`
+    the addresses autograd keeps, `resident_bytes` what was allocated at the start in all. Blocks
+    allocated before that nobody knows are one allocation of category "other".
+    """
+    builder = _Builder(events, survivors, saved)
+    unknown = resident_bytes - sum(storage.bytes for storage in alive.values())
+    builder.begin(alive, max(0, unknown))
+    for number, event in enumerate(events):
+        builder.add(number, event)
+    return builder.finish(resident_bytes)
+
+
+class _Builder:
+    def __init__(
+        self, events: Sequence[Event], survivors: Mapping[int, Storage], saved: frozenset[int]
+    ) -> None:
+        self.events = events
+        self.start = events[0].nanoseconds if events else 0
+        self.survivors = survivors
+        self.saved = saved
+        self.open: dict[int, tuple[int | None, int, str, Event | None]] = {}
+        self.done: list[Allocation] = []
+
+    def begin(self, alive: Mapping[int, Storage], unknown: int) -> None:
+        for address, storage in alive.items():
+            self.open[address] = (None, storage.bytes, storage.category, None)
+        if unknown:
+            self.done.append(Allocation(unknown, None, None, None, None, "other"))
+
+    def add(self, number: int, event: Event) -> None:
+        if event.bytes > 0:
+            self.open[event.address] = (number, event.bytes, self.category(event.address), event)
+        elif event.address in self.open:
+            self.close(event.address, number)
+
+    def category(self, address: int) -> str:
+        return "saved" if address in self.saved else "temporary"
+
+    def seconds(self, number: int | None) -> float | None:
+        if number is None:
+            return None
+        return (self.events[number].nanoseconds - self.start) / 1e9
+
+    def close(self, address: int, death: int | None) -> None:
+        birth, size, category, event = self.open.pop(address)
+        if death is None and birth is not None and address in self.survivors:
+            category = self.survivors[address].category
+        self.done.append(
+            Allocation(
+                bytes=size,
+                birth=birth,
+                death=death,
+                birth_seconds=self.seconds(birth),
+                death_seconds=self.seconds(death),
+                category=category,
+                op=event.op if event else None,
+                source=event.source if event else None,
+            )
+        )
+
+    def finish(self, resident_bytes: int) -> Timeline:
+        for address in list(self.open):
+            self.close(address, None)
+        alive = peak = resident_bytes
+        peak_event = 0
+        for number, event in enumerate(self.events):
+            alive += event.bytes
+            if alive > peak:
+                peak, peak_event = alive, number
+        return Timeline(len(self.events), resident_bytes, peak, peak_event, tuple(self.done))
