@@ -1,0 +1,15 @@
+// The minimum budget: bytes that every legal plan holds at some moment, whatever its order.
+#pragma once
+
+#include "core/graph.h"
+
+namespace fastsa {
+
+struct Floor {
+  Bytes bytes = 0;
+  OpId op = kNoOp;  // the op that sets it
+};
+
+Floor budget_floor(const Graph& graph);
+
+}  // namespace fastsa

@@ -1,0 +1,78 @@
+#include "core/search.h"
+
+#include "core/clean.h"
+#include "core/closure_moves.h"
+#include "core/grouping.h"
+#include "core/published_moves.h"
+
+namespace fastsa {
+namespace {
+
+// Temperatures as published: from 0.1% of the objective down to 0.01% of that.
+constexpr double kStartTemperature = 1e-3;
+constexpr double kCoolingRatio = 1e-4;
+constexpr std::int64_t kGroupedIterations = 20'000'000;
+constexpr std::int64_t kUngroupedIterations = 2'000'000;
+constexpr double kGroupedShare = 10.0 / 11;
+
+constexpr Slot kRoominess = 4;
+constexpr Slot kClosureRoominess = 8;
+
+// Going over the budget by all of the unplanned peak costs this many step times.
+constexpr double kPricePerPeak = 4;
+
+Effort at_most(Effort effort, std::int64_t iterations) {
+  effort.iterations = std::min(effort.iterations, iterations);
+  return effort;
+}
+
+void search_as_published(const Effort& effort, Chain& chain) {
+  const Graph& graph = chain.best.graph();
+  const auto objective = Objective::product(chain.best.budget());
+  const Grouping grouping = group(graph);
+  Schedule grouped(grouping.graph, grouping.graph.base_order(), kRoominess);
+  const double start = kStartTemperature * objective.value(grouped.seconds(), grouped.peak());
+  PublishedMoves moves;
+  const Cooling first{start, start * kCoolingRatio,
+                      at_most(effort.share(kGroupedShare), kGroupedIterations), true};
+  anneal(grouped, moves, objective, first, chain, false);
+
+  Schedule schedule(graph, grouping.expand(grouped.order()), kRoominess);
+  const Cooling second{first.end, first.end * kCoolingRatio,
+                       at_most(effort.share(1 - kGroupedShare), kUngroupedIterations)};
+  anneal(schedule, moves, objective, second, chain);
+}
+
+void search_with_closures(const Order& from, double temperature, const Effort& effort,
+                          Chain& chain) {
+  const Graph& graph = chain.best.graph();
+  const Footprint base = simulate(graph, graph.base_order().sequence);
+  const double price = kPricePerPeak * base.seconds / static_cast<double>(base.peak);
+  const auto objective = Objective::penalty(chain.best.budget(), price);
+  Schedule schedule(graph, from, kClosureRoominess);
+  ClosureMoves moves(graph, chain.best.budget());
+  const double start = temperature * base.seconds;
+  anneal(schedule, moves, objective, {start, start * kCoolingRatio, effort}, chain);
+}
+
+void search_portfolio(const Effort& effort, Chain& chain) {
+  const Order base = chain.best.graph().base_order();
+  search_with_closures(base, kStartTemperature, effort.share(0.58), chain);
+  clean(chain.best, chain.stop);
+  search_as_published(effort.share(0.1), chain);
+  search_with_closures(chain.best.order(), kStartTemperature / 30, effort.share(0.28), chain);
+}
+
+}  // namespace
+
+void search(Algorithm algorithm, const Effort& effort, Chain& chain) {
+  if (chain.best.fits()) return;  // nothing to gain: the unplanned order is the fastest there is
+  if (algorithm == Algorithm::kPaper) {
+    search_as_published(effort, chain);
+  } else {
+    search_portfolio(effort, chain);
+    clean(chain.best, chain.stop);
+  }
+}
+
+}  // namespace fastsa

@@ -1,0 +1,184 @@
+#include "core/solve.h"
+
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+
+namespace fastsa {
+namespace {
+
+constexpr auto kTick = std::chrono::milliseconds(10);
+
+void check(const Graph& graph, const Request& request) {
+  if (request.threads < 1 || request.threads > 1024) {
+    throw std::invalid_argument("threads: not between 1 and 1024");
+  }
+  if (request.effort.iterations < 0) throw std::invalid_argument("iterations: negative");
+  if (!(request.effort.seconds >= 0)) throw std::invalid_argument("time limit: not a time");
+  if (request.effort.seconds == kForever &&
+      request.effort.iterations == std::numeric_limits<std::int64_t>::max()) {
+    throw std::invalid_argument("neither a time limit nor a number of iterations");
+  }
+  if (!request.warm_start) return;
+  const Verdict verdict = validate(graph, *request.warm_start);
+  if (!verdict.ok()) {
+    throw std::invalid_argument("warm start: position " + std::to_string(verdict.position) + ": " +
+                                describe(verdict.reason));
+  }
+}
+
+class Solver {
+ public:
+  Solver(const Graph& graph, const Request& request, const Monitor& monitor)
+      : graph_(graph),
+        request_(request),
+        monitor_(monitor),
+        stop_(request.effort.seconds),
+        effort_(request.effort) {
+    // With iterations given the answer must not depend on the clock: it is only the deadline then.
+    if (effort_.iterations != Effort{}.iterations) effort_.seconds = kForever;
+    base_ = simulate(graph, graph.base_order().sequence);
+    floor_ = budget_floor(graph);
+  }
+
+  Answer run() {
+    if (request_.budget >= floor_.bytes) search_on_threads();
+    Answer answer = describe_best();
+    const Verdict verdict = validate(graph_, answer.order, answer.claim);
+    if (!verdict.ok()) {
+      throw std::logic_error("the planner made an illegal plan: position " +
+                             std::to_string(verdict.position) + ": " + describe(verdict.reason));
+    }
+    return answer;
+  }
+
+ private:
+  void search_on_threads() {
+    // The first chain's seed does not depend on the number of chains.
+    for (int i = 0; i < request_.threads; ++i) {
+      const std::uint64_t seed = request_.seed * 0x100000001b3U + static_cast<std::uint64_t>(i);
+      chains_.push_back(std::make_unique<Chain>(graph_, request_.budget, seed, stop_));
+      if (request_.warm_start) chains_.back()->best.offer(*request_.warm_start);
+    }
+    running_ = request_.threads;
+    std::vector<std::jthread> threads;
+    const StopOnExit stop_on_exit{stop_};  // goes before the threads are joined
+    for (auto& chain : chains_) threads.emplace_back([this, &chain] { work(*chain); });
+    watch();
+    threads.clear();
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+  struct StopOnExit {
+    Stop& stop;
+    ~StopOnExit() { stop.cancel(); }
+  };
+
+  void work(Chain& chain) {
+    std::exception_ptr failure;
+    try {
+      search(request_.algorithm, effort_, chain);
+    } catch (...) {
+      failure = std::current_exception();
+      stop_.cancel();
+    }
+    const std::lock_guard lock(mutex_);
+    if (failure) failure_ = failure;
+    --running_;
+    changed_.notify_one();
+  }
+
+  void watch() {
+    std::unique_lock lock(mutex_);
+    while (!changed_.wait_for(lock, kTick, [this] { return running_ == 0; })) {
+      lock.unlock();
+      if (monitor_ && !monitor_(progress())) stop_.cancel();
+      lock.lock();
+    }
+  }
+
+  Progress progress() const {
+    Progress progress;
+    Footprint best;
+    for (std::size_t i = 0; i < chains_.size(); ++i) {
+      const Incumbent& incumbent = chains_[i]->best;
+      const Footprint seen{incumbent.seen_peak(), incumbent.seen_seconds(), -1};
+      if (i == 0 || better(seen, best, request_.budget)) best = seen;
+      progress.iterations += chains_[i]->iterations.load(std::memory_order_relaxed);
+    }
+    progress.fits = best.peak <= request_.budget;
+    progress.peak = best.peak;
+    progress.seconds = best.seconds;
+    progress.elapsed = stop_.elapsed();
+    const double by_iterations = static_cast<double>(progress.iterations) /
+                                 static_cast<double>(request_.effort.iterations) /
+                                 static_cast<double>(request_.threads);
+    progress.fraction =
+        std::min(1.0, std::max(by_iterations, progress.elapsed / request_.effort.seconds));
+    return progress;
+  }
+
+  const Incumbent* best() const {
+    const Incumbent* best = nullptr;
+    for (const auto& chain : chains_) {
+      if (!best || better(chain->best.footprint(), best->footprint(), request_.budget)) {
+        best = &chain->best;
+      }
+    }
+    return best;
+  }
+
+  Answer describe_best() {
+    Answer answer;
+    answer.floor = floor_;
+    answer.bound = lower_bound(graph_, request_.budget);
+    answer.claim.budget = request_.budget;
+    answer.claim.base_peak = base_.peak;
+    answer.claim.base_seconds = base_.seconds;
+    answer.claim.minimum_budget = floor_.bytes;
+    answer.claim.lower_bound = answer.bound.seconds;
+    if (const Incumbent* incumbent = best()) {
+      answer.order = incumbent->order();
+      answer.claim.peak = incumbent->footprint().peak;
+      answer.claim.seconds = incumbent->footprint().seconds;
+      answer.claim.status = judge(answer.claim);
+    } else {
+      answer.order.segment_starts.assign(static_cast<std::size_t>(graph_.segments()), 0);
+      answer.claim.status = Status::kInfeasible;
+    }
+    for (const auto& chain : chains_) answer.iterations += chain->iterations.load();
+    answer.elapsed = stop_.elapsed();
+    return answer;
+  }
+
+  static Status judge(const Claim& claim) {
+    if (claim.peak > claim.budget) return Status::kNotFound;
+    const bool optimal = claim.seconds - claim.base_seconds <= claim.lower_bound;
+    return optimal ? Status::kOptimal : Status::kFeasible;
+  }
+
+  const Graph& graph_;
+  const Request& request_;
+  const Monitor& monitor_;
+  Stop stop_;
+  Effort effort_;
+  Footprint base_;
+  Floor floor_;
+  std::vector<std::unique_ptr<Chain>> chains_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int running_ = 0;
+  std::exception_ptr failure_;
+};
+
+}  // namespace
+
+Answer solve(const Graph& graph, const Request& request, const Monitor& monitor) {
+  check(graph, request);
+  return Solver(graph, request, monitor).run();
+}
+
+}  // namespace fastsa

@@ -1,0 +1,57 @@
+"""Is a plan what it claims to be? By the native validator, which shares nothing with the solver."""
+
+from __future__ import annotations
+
+from fastsa.errors import IllegalPlan
+from fastsa.planner import _core
+from fastsa.planner.graph import Graph
+from fastsa.planner.native import native
+from fastsa.planner.plan import Plan
+
+_STATUSES = {
+    "optimal": _core.Status.OPTIMAL,
+    "feasible": _core.Status.FEASIBLE,
+    "not_found": _core.Status.NOT_FOUND,
+    "infeasible": _core.Status.INFEASIBLE,
+}
+_HINT = "plan the graph again"
+
+
+class Illegal(IllegalPlan):
+    """What the validator found: `reason` in one word, `position` in the sequence (-1: the whole).
+
+    A reason about segments or a missing op has that segment's or op's id as its position.
+    """
+
+    def __init__(self, reason: str, position: int, message: str) -> None:
+        super().__init__(message, hint=_HINT)
+        self.reason = reason
+        self.position = position
+
+
+def validate(graph: Graph, plan: Plan) -> None:
+    """Check legality, the memory model's peak, the seconds and the status. Raises IllegalPlan."""
+    if plan.graph != graph.hash():
+        raise Illegal("wrong_graph", -1, f"the plan is of graph {plan.graph}, not {graph.hash()}")
+    try:
+        order = _core.Order(plan.sequence, plan.segment_starts)
+        claim = _claim(plan)
+    except TypeError as error:
+        raise Illegal("out_of_range", -1, "the plan has a number out of range") from error
+    verdict = _core.validate(native(graph), order, claim)
+    if not verdict.ok:
+        place = f"position {verdict.position}: " if verdict.position >= 0 else ""
+        raise Illegal(verdict.reason, verdict.position, place + verdict.message)
+
+
+def _claim(plan: Plan) -> _core.Claim:
+    return _core.Claim(
+        status=_STATUSES[plan.status],
+        budget=plan.budget_bytes,
+        peak=plan.peak_bytes,
+        seconds=plan.seconds,
+        base_peak=plan.base_peak_bytes,
+        base_seconds=plan.base_seconds,
+        lower_bound=plan.lower_bound_seconds,
+        minimum_budget=plan.minimum_budget_bytes,
+    )
