@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -112,8 +112,7 @@ class Store:
 
     def profile(self, profile_id: str) -> Profile:
         """A stored profile. Raises BadInput if there is none; a damaged one is StoreUnusable."""
-        sql = "SELECT * FROM profiles WHERE id = ?"
-        return self._document("profile", sql, profile_id, Profile)
+        return self._one("profile", Profile, profile_id)[1]
 
     def measured_profile(self, captured_hash: str, device: str) -> ProfileSummary | None:
         """The latest profile on `device` of a model with this captured graph."""
@@ -147,28 +146,29 @@ class Store:
 
     def graph(self, graph_hash: str) -> Graph | None:
         """The latest stored graph with this hash; a damaged one is passed over."""
-        sql = "SELECT number FROM graphs WHERE hash = ? ORDER BY number DESC"
-        return self._first_graph(sql, bare(graph_hash))
+        where = "hash = ? ORDER BY number DESC"
+        intact = self._intact("graph", Graph, where, [bare(graph_hash)], [])
+        return next((graph for _, graph in intact), None)
+
+    def known_graph(self, graph_hash: str) -> Graph:
+        """Like `graph`, but raises StoreUnusable when there is no undamaged one."""
+        found = self.graph(graph_hash)
+        if found is None:
+            raise StoreUnusable(
+                f"{self.path}: there is no undamaged graph {bare(graph_hash)[:12]}",
+                hint="record a profile again",
+            )
+        return found
 
     def measured_graph(self, captured_hash: str, device: str) -> Graph | None:
         """The latest graph measured on `device` of what capture alone sees as `captured_hash`."""
-        sql = """SELECT number FROM graphs WHERE captured_hash = ? AND device = ?
-                 ORDER BY number DESC"""
-        return self._first_graph(sql, bare(captured_hash), device)
-
-    def _first_graph(self, sql: str, *parameters: str) -> Graph | None:
-        damaged = False
-        for (number,) in self._connection.rows(sql, *parameters):
-            for row in self._connection.rows("SELECT * FROM graphs WHERE number = ?", number):
-                try:
-                    graph = integrity.unpack(row["payload"], row["sha256"], Graph)
-                except integrity.Damaged as error:
-                    damaged = True
-                    self._quarantine("graph", row, str(error))
-                else:
-                    self._count("graph.hit")
-                    return graph
-        self._count("graph.miss.damaged" if damaged else "graph.miss.absent")
+        where = "captured_hash = ? AND device = ? ORDER BY number DESC"
+        damage: list[str] = []
+        intact = self._intact("graph", Graph, where, [bare(captured_hash), device], damage)
+        for _, graph in intact:
+            self._count("graph.hit")
+            return graph
+        self._count("graph.miss.damaged" if damage else "graph.miss.absent")
         return None
 
     # Plans
@@ -191,9 +191,7 @@ class Store:
 
     def stored_plan(self, plan_id: str) -> StoredPlan:
         """A stored plan with its key. Raises like `plan`."""
-        sql = "SELECT * FROM plans WHERE id = ?"
-        row = self._row("plan", sql, plan_id)
-        return _stored_plan(row, self._unpacked("plan", row, Plan))
+        return _stored_plan(*self._one("plan", Plan, plan_id))
 
     def find_plan(self, key: PlanKey, budget_bytes: int) -> StoredPlan | None:
         """The fastest plan for `key` with a peak of at most `budget_bytes`; of equals, the lower.
@@ -201,30 +199,19 @@ class Store:
         Bytes are the step's own, like a plan's.
         """
         digest = key.digest()
-        sql = """SELECT number FROM plans
-                 WHERE key = ? AND peak_bytes <= ? AND status IN ('optimal', 'feasible')
-                 ORDER BY seconds, peak_bytes, number DESC"""
-        damaged = False
-        for (number,) in self._connection.rows(sql, digest, min(budget_bytes, INT64_MAX)):
-            for row in self._connection.rows("SELECT * FROM plans WHERE number = ?", number):
-                try:
-                    plan = integrity.unpack(row["payload"], row["sha256"], Plan)
-                    _check_columns(row, plan, key)
-                except integrity.Damaged as error:
-                    damaged = True
-                    self._quarantine("plan", row, str(error))
-                else:
-                    self._count("plan.hit")
-                    return _stored_plan(row, plan)
-        self._count(f"plan.miss.{'damaged' if damaged else self._why_missed(digest)}")
+        where = """key = ? AND peak_bytes <= ? AND status IN ('optimal', 'feasible')
+                   ORDER BY seconds, peak_bytes, number DESC"""
+        damage: list[str] = []
+        parameters = [digest, min(budget_bytes, INT64_MAX)]
+        for row, plan in self._intact("plan", Plan, where, parameters, damage):
+            self._count("plan.hit")
+            return _stored_plan(row, plan)
+        self._count(f"plan.miss.{'damaged' if damage else self._why_missed(digest)}")
         return None
 
     def _why_missed(self, digest: str) -> str:
-        return (
-            "budget"
-            if self._connection.rows("SELECT 1 FROM plans WHERE key = ? LIMIT 1", digest)
-            else "absent"
-        )
+        others = self._connection.rows("SELECT 1 FROM plans WHERE key = ? LIMIT 1", digest)
+        return "budget" if others else "absent"
 
     # Runs
 
@@ -236,18 +223,12 @@ class Store:
 
     def run(self, run_id: str) -> Run:
         """A stored run. Raises BadInput if there is none; a damaged one is StoreUnusable."""
-        return self._document("run", "SELECT * FROM runs WHERE id = ?", run_id, Run)
+        return self._one("run", Run, run_id)[1]
 
     def runs_of(self, plan_id: str) -> list[Run]:
         """The runs of a plan, latest first; damaged ones are passed over."""
-        sql = "SELECT * FROM runs WHERE plan = ? ORDER BY number DESC"
-        found = []
-        for row in self._connection.rows(sql, bare(plan_id)):
-            try:
-                found.append(integrity.unpack(row["payload"], row["sha256"], Run))
-            except integrity.Damaged as error:
-                self._quarantine("run", row, str(error))
-        return found
+        intact = self._intact("run", Run, "plan = ? ORDER BY number DESC", [bare(plan_id)], [])
+        return [run for _, run in intact]
 
     # Everything
 
@@ -294,24 +275,36 @@ class Store:
 
         self._connection.transaction(work)
 
-    def _row(self, kind: Kind, sql: str, wanted: str) -> sqlite3.Row:
-        rows = self._connection.rows(sql, bare(wanted))
+    def _one(self, kind: Kind, type_: type[T], wanted: str) -> tuple[sqlite3.Row, T]:
+        rows = self._connection.rows(f"SELECT * FROM {kind}s WHERE id = ?", bare(wanted))
         if not rows:
             raise BadInput(f"{self.path}: there is no {kind} {wanted}", hint="see 'fastsa list'")
-        return rows[0]
-
-    def _document(self, kind: Kind, sql: str, wanted: str, type_: type[T]) -> T:
-        return self._unpacked(kind, self._row(kind, sql, wanted), type_)
-
-    def _unpacked(self, kind: Kind, row: sqlite3.Row, type_: type[T]) -> T:
         try:
-            return integrity.unpack(row["payload"], row["sha256"], type_)
+            return rows[0], _document(kind, rows[0], type_)
         except integrity.Damaged as error:
-            self._quarantine(kind, row, str(error))
+            self._quarantine(kind, rows[0], str(error))
             raise StoreUnusable(
-                f"{self.path}: {kind} {row['id'][:12]} is damaged and was set aside: {error}",
+                f"{self.path}: {kind} {wanted[:12]} is damaged and was set aside: {error}",
                 hint=f"make the {kind} again",
             ) from error
+
+    def _intact(
+        self, kind: Kind, type_: type[T], where: str, parameters: list[Any], damage: list[str]
+    ) -> Iterator[tuple[sqlite3.Row, T]]:
+        """The undamaged rows, one payload read at a time; damaged ones are set aside.
+
+        The reasons are added to `damage`.
+        """
+        numbers = self._connection.rows(f"SELECT number FROM {kind}s WHERE {where}", *parameters)
+        for (number,) in numbers:
+            for row in self._connection.rows(f"SELECT * FROM {kind}s WHERE number = ?", number):
+                try:
+                    document = _document(kind, row, type_)
+                except integrity.Damaged as error:
+                    damage.append(str(error))
+                    self._quarantine(kind, row, str(error))
+                else:
+                    yield row, document
 
     def _quarantine(self, kind: Kind, row: sqlite3.Row, reason: str) -> None:
         """Move a damaged row out of the way. If that fails, the next lookup tries again."""
@@ -347,13 +340,14 @@ def _encode_graph(graph: Graph) -> bytes:
     return integrity.encode(graph)
 
 
-def _check_columns(row: sqlite3.Row, plan: Plan, key: PlanKey) -> None:
-    """Raise Damaged unless the columns that found this plan are the plan's own."""
-    found = (row["graph"], row["status"], row["peak_bytes"], row["seconds"])
-    if found != (bare(plan.graph), plan.status, plan.peak_bytes, plan.seconds):
-        raise integrity.Damaged("its columns are not those of its payload")
-    if bare(plan.graph) != bare(key.graph):
-        raise integrity.Damaged("its key is not that of its payload")
+def _document(kind: Kind, row: sqlite3.Row, type_: type[T]) -> T:
+    """The payload of a row. Raises Damaged, also if the columns tell of another document."""
+    document = integrity.unpack(row["payload"], row["sha256"], type_)
+    if isinstance(document, Plan):
+        told = (row["graph"], row["status"], row["peak_bytes"], row["seconds"])
+        if told != (bare(document.graph), document.status, document.peak_bytes, document.seconds):
+            raise integrity.Damaged("its columns are not those of its payload")
+    return document
 
 
 def _stored_plan(row: sqlite3.Row, plan: Plan) -> StoredPlan:

@@ -58,7 +58,7 @@ def _parse_and_run(command: click.Command, arguments: Sequence[str] | None) -> U
 
 
 def _told(error: FastsaError) -> int:
-    _say(f"fastsa: {error.message}. {error.hint}")
+    _say(f"fastsa: {error.message}. {error.hint[:1].upper()}{error.hint[1:]}")
     return error.exit_code
 
 

@@ -1,0 +1,75 @@
+"""The list of what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from fastsa.cache.items import KINDS, Kind, Row
+from fastsa.report import text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+TITLES: dict[Kind, str] = {
+    "profile": "Profiles: measured, bytes of the whole process",
+    "graph": "Graphs: unplanned",
+    "plan": "Plans: predicted, bytes of the step's own",
+    "run": "Runs: measured (* predicted), bytes of the whole process",
+}
+
+
+class ListReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything stored, or everything of one kind. `counters` say how lookups fared."""
+
+    schema: Literal["fastsa.list/1"] = "fastsa.list/1"
+    store: str
+    items: tuple[Row, ...]
+    counters: dict[str, int]
+
+
+def render(report: ListReport) -> Iterator[RenderableType]:
+    """The list, one table per kind, or a sentence if there is nothing."""
+    from fastsa.report import terminal
+
+    if not report.items:
+        yield f"Nothing is stored in {report.store} yet."
+    for kind in KINDS:
+        rows = [row for row in report.items if row.kind == kind]
+        if rows:
+            yield terminal.table(TITLES[kind], _columns(kind), [_cells(row) for row in rows])
+
+
+def _columns(kind: Kind) -> tuple[str, ...]:
+    names = ("id", "model", "shape", "device?", "created (UTC)?")
+    match kind:
+        case "profile":
+            return (*names, "peak>", "step>")
+        case "graph":
+            return (*names, "step>", "size")
+        case "plan":
+            return (*names, "budget>", "peak>", "step>", "status")
+        case "run":
+            return (*names, "budget>", "peak>", "step>", "plan?")
+
+
+def _cells(row: Row) -> list[str | None]:
+    """One cell per column: what this kind of item has none of is None and left out."""
+    guess = " *" if row.kind == "run" and row.peak_origin == "predicted" else ""
+    numbers = [
+        None if row.budget_bytes is None else text.of_bytes(row.budget_bytes),
+        None if row.peak_bytes is None else text.of_bytes(row.peak_bytes) + guess,
+        None if row.seconds is None else text.of_seconds(row.seconds) + guess,
+        row.status,
+    ]
+    return [
+        text.of_id(row.id),
+        row.model,
+        row.shape,
+        row.device,
+        text.of_time(row.created),
+        *(each for each in numbers if each is not None),
+    ]

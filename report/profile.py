@@ -1,0 +1,223 @@
+"""A profile for people and, with stable keys, for programs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from fastsa.profiler.profile import Profile, Saved
+from fastsa.profiler.timeline import CATEGORIES, Allocation, Timeline
+from fastsa.report import text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TOP = 10
+
+
+class Category(msgspec.Struct, frozen=True):
+    """What one category holds at the peak."""
+
+    category: str
+    blocks: int
+    bytes: int
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A block alive at the peak."""
+
+    bytes: int
+    category: str
+    op: str | None
+    source: str | None
+    birth_seconds: float | None
+    death_seconds: float | None
+
+
+class RegionSummary(msgspec.Struct, frozen=True):
+    """A captured region. `seconds` is the sum over its ops, measured one by one."""
+
+    region: int
+    captured_hash: str
+    graph: str
+    ops: int
+    values: int
+    seconds: float
+
+
+class SavedNode(msgspec.Struct, frozen=True):
+    """What one autograd node keeps for the backward."""
+
+    node: str
+    tensors: int
+    bytes: int
+    parameter_bytes: int
+
+
+class ProfileReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All numbers are measured; bytes are the whole process's on the device."""
+
+    schema: Literal["fastsa.show.profile/1"] = "fastsa.show.profile/1"
+    id: str
+    created: str
+    script: str
+    arguments: tuple[str, ...]
+    model: str
+    parameters: int
+    shape: str
+    device: str
+    versions: dict[str, str]
+    resident_bytes: int
+    peak_bytes: int
+    step_seconds: float
+    peak_event: int
+    events: int
+    at_peak: tuple[Category, ...]
+    largest_at_peak: tuple[Block, ...]
+    regions: tuple[RegionSummary, ...]
+    saved: tuple[SavedNode, ...]
+
+
+def summarize(profile_id: str, profile: Profile) -> ProfileReport:
+    """The report of a stored profile."""
+    alive = _alive_at_peak(profile.timeline)
+    return ProfileReport(
+        id=profile_id,
+        created=profile.created,
+        script=profile.script,
+        arguments=profile.arguments,
+        model=profile.model,
+        parameters=profile.parameters,
+        shape=profile.shape,
+        device=profile.device,
+        versions=profile.versions,
+        resident_bytes=profile.resident_bytes,
+        peak_bytes=profile.peak_bytes,
+        step_seconds=profile.step_seconds,
+        peak_event=profile.timeline.peak_event,
+        events=profile.timeline.events,
+        at_peak=_by_category(alive),
+        largest_at_peak=tuple(
+            Block(a.bytes, a.category, a.op, a.source, a.birth_seconds, a.death_seconds)
+            for a in sorted(alive, key=lambda a: -a.bytes)[:TOP]
+        ),
+        regions=tuple(
+            RegionSummary(
+                position,
+                region.captured_hash,
+                region.graph.hash(),
+                len(region.graph.ops),
+                len(region.graph.values),
+                region.graph.base_seconds,
+            )
+            for position, region in enumerate(profile.regions)
+        ),
+        saved=_by_node(profile.saved),
+    )
+
+
+def _alive_at_peak(timeline: Timeline) -> list[Allocation]:
+    event = timeline.peak_event
+    return [
+        block
+        for block in timeline.allocations
+        if (block.birth is None or block.birth <= event)
+        and (block.death is None or event < block.death)
+    ]
+
+
+def _by_category(alive: list[Allocation]) -> tuple[Category, ...]:
+    blocks = defaultdict[str, list[int]](list)
+    for each in alive:
+        blocks[each.category].append(each.bytes)
+    known = [name for name in CATEGORIES if name in blocks]
+    names = known + sorted(set(blocks) - set(known))
+    return tuple(Category(name, len(blocks[name]), sum(blocks[name])) for name in names)
+
+
+def _by_node(saved: tuple[Saved, ...]) -> tuple[SavedNode, ...]:
+    nodes = defaultdict[str, list[Saved]](list)
+    for each in saved:
+        nodes[each.node].append(each)
+    summaries = [
+        SavedNode(
+            node,
+            len(held),
+            sum(each.bytes for each in held if not each.parameter),
+            sum(each.bytes for each in held if each.parameter),
+        )
+        for node, held in nodes.items()
+    ]
+    return tuple(sorted(summaries, key=lambda each: (-each.bytes, each.node)))
+
+
+def render(report: ProfileReport) -> Iterator[RenderableType]:
+    """The report as tables."""
+    from fastsa.report import terminal
+
+    yield terminal.facts(
+        f"Profile {text.of_id(report.id)}",
+        [
+            ("script", " ".join((report.script, *report.arguments))),
+            ("model", f"{report.model}, {text.of_count(report.parameters)} parameters"),
+            ("shape", report.shape),
+            ("device", report.device),
+            ("recorded", f"{text.of_time(report.created)} UTC"),
+            ("versions", ", ".join(f"{k} {v}" for k, v in report.versions.items())),
+            ("peak", f"{text.of_bytes(report.peak_bytes)} measured, whole process"),
+            ("resident", f"{text.of_bytes(report.resident_bytes)} measured, when a step begins"),
+            ("step time", f"{text.of_seconds(report.step_seconds)} measured, unrecorded step"),
+        ],
+    )
+    total = sum(each.bytes for each in report.at_peak)
+    yield terminal.table(
+        f"At the peak (event {report.peak_event} of {report.events}), measured",
+        ["category", "blocks>", "bytes>", "share>"],
+        [
+            (
+                each.category,
+                text.of_count(each.blocks),
+                text.of_bytes(each.bytes),
+                text.of_share(each.bytes, total),
+            )
+            for each in report.at_peak
+        ],
+    )
+    yield terminal.table(
+        "Largest blocks at the peak, measured",
+        ["bytes>", "category", "op", "source"],
+        [
+            (text.of_bytes(b.bytes), b.category, b.op, text.of_source(b.source))
+            for b in report.largest_at_peak
+        ],
+    )
+    yield terminal.table(
+        "Captured regions; seconds measured op by op",
+        ["region>", "graph", "ops>", "values>", "seconds>"],
+        [
+            (
+                str(each.region),
+                text.of_id(each.graph),
+                text.of_count(each.ops),
+                text.of_count(each.values),
+                text.of_seconds(each.seconds),
+            )
+            for each in report.regions
+        ],
+    )
+    yield terminal.table(
+        "Kept by autograd between forward and backward, measured",
+        ["node", "tensors>", "bytes>", "parameters>"],
+        [
+            (
+                each.node,
+                text.of_count(each.tensors),
+                text.of_bytes(each.bytes),
+                text.of_bytes(each.parameter_bytes) if each.parameter_bytes else "",
+            )
+            for each in report.saved[:TOP]
+        ],
+    )

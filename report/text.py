@@ -1,0 +1,62 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+ID_CHARACTERS = 12
+
+_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+
+
+def of_bytes(size: int) -> str:
+    """`1536` as `1.50 KiB`."""
+    power = min(max(abs(size).bit_length() - 1, 0) // 10, len(_BYTES) - 1)
+    return f"{size / 1024**power:.2f} {_BYTES[power]}" if power else f"{size} B"
+
+
+def of_seconds(seconds: float) -> str:
+    """`0.0015` as `1.50 ms`."""
+    if seconds == 0:
+        return "0 s"
+    scale, unit = next((each for each in _SECONDS if abs(seconds) >= each[0]), _SECONDS[-1])
+    return f"{seconds / scale:.2f} {unit}"
+
+
+def of_count(count: int) -> str:
+    """`12345` as `12,345`."""
+    return f"{count:,}"
+
+
+def of_share(part: float, whole: float) -> str:
+    """`part` in percent of `whole`, empty when there is no whole."""
+    return f"{100 * part / whole:.1f}%" if whole else ""
+
+
+def of_difference(measured: float, predicted: float) -> str:
+    """How far `measured` is from `predicted`, in percent with its sign."""
+    return f"{100 * (measured - predicted) / predicted:+.1f}%" if predicted else ""
+
+
+def of_id(identifier: str) -> str:
+    """The characters of an id that are shown."""
+    return identifier.removeprefix("sha256:")[:ID_CHARACTERS]
+
+
+def of_source(source: str | None) -> str:
+    """`/long/way/to/train.py:12` as `to/train.py:12`."""
+    return str(PurePath(*PurePath(source).parts[-2:])) if source else ""
+
+
+def of_time(created: str) -> str:
+    """An ISO 8601 time to the minute, in UTC like the original."""
+    return created[:16].replace("T", " ")
+
+
+def printable(text: str) -> str:
+    """`text` without characters that could steer a terminal: names come from anywhere."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
