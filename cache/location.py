@@ -28,13 +28,20 @@ def default_path() -> Path:
         return absolute(Path(chosen))
     import platformdirs  # 25 ms, for nothing when the variable is set
 
-    directory = Path(platformdirs.user_data_dir("fastsa", appauthor=False))
+    try:
+        directory = Path(platformdirs.user_data_dir("fastsa", appauthor=False))
+    except RuntimeError as error:
+        raise _homeless() from error
     if not directory.is_absolute():
-        raise StoreUnusable(
-            "there is no place for the store: this user has no home directory",
-            hint=f"set {ENVIRONMENT_VARIABLE} to a file you can write",
-        )
+        raise _homeless()
     return directory / "store.db"
+
+
+def _homeless() -> StoreUnusable:
+    return StoreUnusable(
+        "there is no place for the store: this user has no home directory",
+        hint=f"set {ENVIRONMENT_VARIABLE} to a file you can write",
+    )
 
 
 def absolute(path: Path) -> Path:
