@@ -47,7 +47,9 @@ def _parse_and_run(command: click.Command, arguments: Sequence[str] | None) -> U
     except (click.Abort, KeyboardInterrupt):
         _say("fastsa: interrupted")
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _say(f"fastsa: {error}. Check the disk and where the output goes")
         _forget_stdout()
         sys.exit(1)
     if not callable(result):
@@ -67,7 +69,7 @@ def _say(line: str) -> None:
 
 
 def _forget_stdout() -> None:
-    # The reader is gone; the interpreter's last flush must not complain about it.
+    # What is left in the buffer cannot be written; the interpreter's last flush must not try.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
