@@ -1,8 +1,96 @@
-"""The `fastsa` command."""
+"""`fastsa profile` and `fastsa-profile`: record one real training step of a script."""
 
 from __future__ import annotations
 
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastsa.cli.errors import UserScript, run_command
+from fastsa.cli.script_options import quiet_torch, script_arguments
+
+if TYPE_CHECKING:
+    from fastsa.profiler.recorder import Recorder
+
+
+@click.command(
+    "profile",
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": ["-h", "--help"],
+    },
+)
+@click.option("--continue", "keep_running", is_flag=True, help="Let the script run to its end.")
+@click.option("--store", type=click.Path(path_type=Path), help="Store file [default: yours].")
+@script_arguments
+def command(
+    keep_running: bool, store: Path | None, module: bool, script: str, arguments: tuple[str, ...]
+) -> UserScript:
+    """Record one real training step of SCRIPT, run with ARGUMENTS.
+
+    The script runs unmodified, as with `python`. It is stopped after eight training steps, when
+    everything is measured, unless --continue is given.
+
+    \b
+    Example:
+      fastsa profile train.py --batch-size 8
+    """
+    return partial(_profile, keep_running, store, module, script, arguments)
+
 
 def main() -> None:
-    """Run the command line."""
-    raise SystemExit(2)
+    """Run `fastsa-profile` and exit."""
+    run_command(command)
+
+
+def _profile(
+    keep_running: bool, store: Path | None, module: bool, script: str, arguments: tuple[str, ...]
+) -> None:
+    from fastsa.cache.store import Store
+
+    with Store.open(store):
+        pass  # an unusable store is better known before the script runs than after
+    quiet_torch()
+    from fastsa.profiler.recorder import Recorder
+    from fastsa.profiler.script import StopScript, run_script
+
+    recorder = Recorder(script, arguments, keep_running=keep_running, progress=_progress)
+    ending: SystemExit | None = None
+    try:
+        with recorder:
+            run_script(script, arguments, module=module)
+    except StopScript:
+        pass
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            raise
+        ending = error
+    _progress("")
+    _keep(recorder, store)
+    if ending is not None:
+        raise ending
+
+
+def _keep(recorder: Recorder, path: Path | None) -> None:
+    from fastsa.cache.store import Store
+    from fastsa.report.recorded import summary
+
+    for problem in recorder.problems:
+        click.echo(f"fastsa: {problem}", err=True)
+    profile = recorder.profile()
+    if profile is None:
+        click.echo(f"fastsa: nothing recorded: {recorder.shortfall()}", err=True)
+        return
+    with Store.open(path) as store:
+        identity = store.add_profile(profile)
+    click.echo(summary(profile, identity), err=True)
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[Kfastsa: {text}" if text else "\r\x1b[K")
+        sys.stderr.flush()

@@ -228,7 +228,7 @@ class _Builder:
             values=values,
             ops=tuple(self.op(i, draft) for i, draft in enumerate(drafts)),
             outputs=self.step_outputs(),
-            producer={"torch": torch.__version__},
+            producer={"torch": str(torch.__version__)},
         )
         nodes = tuple(draft.node for draft in drafts)
         return Capture(

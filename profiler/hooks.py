@@ -90,7 +90,7 @@ class BackwardCalls:
             seen(roots)
             return original(tensors, *args, **kwargs)
 
-        torch.autograd.backward = backward  # type: ignore[assignment]
+        torch.autograd.backward = backward
         return self
 
     def __exit__(

@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from fastsa import __version__
 from fastsa.errors import CaptureFailed
 from fastsa.profiler import profile as records
 from fastsa.profiler.allocator import Allocator, recorder
 from fastsa.profiler.autograd import saved_storages
 from fastsa.profiler.capture import Capture, capture, device_of
+from fastsa.profiler.device import device_name, versions
 from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls
-from fastsa.profiler.outside import Outside, observe, with_outside
+from fastsa.profiler.outside import Outside, observe, outside_op, storage_sizes, with_outside
 from fastsa.profiler.profile import Profile, Saved
-from fastsa.profiler.region import Region, compile_region, device_name
+from fastsa.profiler.region import Region, compile_region
 from fastsa.profiler.resident import Storage, live_bytes, live_storages
 from fastsa.profiler.script import StopScript
 from fastsa.profiler.steps import StepClock
@@ -44,6 +44,7 @@ class CapturedRegion(Region):
         self.owner = owner
         self.capture: Capture | None = None
         self.outputs: list[int] = []
+        self.tangents: tuple[int, ...] = ()
         self.span: Any = None
 
     def partition(
@@ -72,11 +73,14 @@ class CapturedRegion(Region):
         self.span = allocator.span(f"outside {id(self)}")
         self.span.__enter__()
 
-    def backward_begins(self) -> None:
-        """Stop watching the eager code."""
-        if self.span is not None:
-            self.span.__exit__(None, None, None)
-            self.span = None
+    def backward_begins(self, arguments: Sequence[Any]) -> None:
+        """Stop watching the eager code, and see how large the tangents really are."""
+        if self.span is None or self.capture is None:
+            return
+        self.span.__exit__(None, None, None)
+        self.span = None
+        count = len(outside_op(self.capture.graph).outputs) - 1
+        self.tangents = storage_sizes(arguments[len(arguments) - count :])
 
 
 class Recorder:
@@ -223,7 +227,7 @@ class Recorder:
             span = allocator.spans.get(f"outside {id(region)}")
             if span is None or region.capture is None:
                 continue
-            seen = observe(allocator.events[slice(*span)], region.outputs)
+            seen = observe(allocator.events[slice(*span)], region.outputs, region.tangents)
             self._apply_outside(region, region.capture, seen)
 
     def _apply_outside(self, region: CapturedRegion, found: Capture, seen: Outside) -> None:
@@ -237,6 +241,17 @@ class Recorder:
         """Class paths of the root modules seen so far."""
         names = dict.fromkeys(f"{type(m).__module__}.{type(m).__qualname__}" for m in self.roots)
         return ", ".join(names)
+
+    def shortfall(self) -> str:
+        """Why there is no profile, in words."""
+        if not self.roots:
+            return "no module with parameters was called in training mode"
+        if self._timeline is None:
+            return (
+                f"the script ended in training step {self.clock.step + 1} and "
+                f"{CAPTURE + 1} are needed"
+            )
+        return "the model could not be captured as a graph"
 
     def profile(self) -> Profile | None:
         """The profile, or None if the script did not train long enough for one."""
@@ -271,12 +286,3 @@ def signature(args: Sequence[Any], kwargs: dict[str, Any]) -> str:
         for leaf in leaves
         if isinstance(leaf, torch.Tensor)
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions that decide whether a measurement still holds."""
-    return {
-        "fastsa": __version__,
-        "torch": str(torch.__version__),
-        "cuda": torch.version.cuda or "none",
-    }

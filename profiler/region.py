@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import fx
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.partitioners import default_partition
@@ -31,8 +30,11 @@ class Region:
     def forward_ended(self, outputs: Sequence[Any]) -> None:
         """The forward has run; `outputs` are what the script gets, then what is saved."""
 
-    def backward_begins(self) -> None:
-        """The backward is about to run."""
+    def backward_begins(self, arguments: Sequence[Any]) -> None:
+        """The backward is about to run; `arguments` are what was saved, then the tangents.
+
+        A reference to one of them that is kept keeps its memory.
+        """
 
     def backward_ended(self) -> None:
         """The backward has run."""
@@ -56,7 +58,9 @@ def compile_region(region: Region, gm: fx.GraphModule, example_inputs: Sequence[
 
     def compile_forward(module: fx.GraphModule, inputs: object) -> Boxed:
         run = boxed(module)
-        return _told(run, region.forward_begins, region.forward_ended) if partitioned else run
+        if not partitioned:
+            return run
+        return _told(run, lambda _: region.forward_begins(), region.forward_ended)
 
     def compile_backward(module: fx.GraphModule, inputs: object) -> Boxed:
         return _told(boxed(module), region.backward_begins, lambda _: region.backward_ended())
@@ -97,10 +101,3 @@ def _told(run: Boxed, begins: Callable[[], None], ended: Callable[[Sequence[Any]
 
     told._boxed_call = True  # type: ignore[attr-defined]
     return told
-
-
-def device_name(device: torch.device) -> str:
-    """The name plans are keyed by: the GPU's, or the CPU's model and thread count."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu ({torch.get_num_threads()} threads)"

@@ -1,0 +1,82 @@
+"""`fastsa run`: train a script within a memory budget."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastsa.cli.errors import UserScript
+from fastsa.cli.script_options import quiet_torch, script_arguments
+
+if TYPE_CHECKING:
+    from fastsa.runtime.launch import Launch
+
+
+@click.command(
+    "run",
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": ["-h", "--help"],
+    },
+)
+@click.option("--budget", required=True, help="40GiB, 50% of the unplanned peak, or auto.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="Seconds of planning if no stored plan serves.",
+)
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--best-effort", is_flag=True, help="If the budget cannot be met, train at the lowest peak."
+)
+@click.option("--store", type=click.Path(path_type=Path), help="Store file [default: yours].")
+@script_arguments
+def command(
+    module: bool, script: str, arguments: tuple[str, ...], budget: str, **options: Any
+) -> UserScript:
+    """Train SCRIPT, run with ARGUMENTS, within a memory budget.
+
+    The script runs unmodified, as with `python`, with its own exit code. Its model is captured at
+    the first training step; the fastest stored plan that fits is used, or one is made.
+
+    \b
+    Example:
+      fastsa run --budget 50% train.py --batch-size 8
+    """
+    from fastsa.planner.budget import parse
+    from fastsa.runtime.settings import Settings
+
+    settings = Settings(budget=parse(budget), **options)
+    return partial(_run, settings, script, arguments, module)
+
+
+def _run(settings: Any, script: str, arguments: tuple[str, ...], module: bool) -> None:
+    quiet_torch()
+    from fastsa.profiler.script import run_script
+    from fastsa.report.ran import ending, planned
+    from fastsa.runtime.job import Job, disabled
+    from fastsa.runtime.launch import Launch
+
+    if disabled():
+        click.echo("fastsa: switched off by FASTSA_DISABLE: training unplanned", err=True)
+        run_script(script, arguments, module=module)
+        return
+    job = Job(settings)
+    job.on_planned = lambda decision: click.echo(planned(decision), err=True)
+    launch: Launch = Launch(job, script, arguments, module=module)
+    process = os.getpid()
+    try:
+        launch.run()
+    finally:
+        # A forked worker of the script ends here too; only the job itself has something to say.
+        if os.getpid() == process and job.refusal is None:
+            for line in ending(job.decisions, job.run, launch.trained):
+                click.echo(line, err=True)

@@ -1,0 +1,80 @@
+"""What a person sees of a planned job: how its budget is made up, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastsa.planner.budget import format_bytes
+from fastsa.runtime.decision import Decision
+from fastsa.runtime.run import Run
+
+
+def planned(decision: Decision) -> str:
+    """Before training starts: the plan and its budget."""
+    plan = decision.plan
+    step = max(0, decision.budget_bytes - decision.resident_bytes)
+    resident = "measured" if decision.profiled else "estimated"
+    lines = [
+        f"fastsa: plan {decision.origin}{_name(decision)}: {plan.status}, "
+        f"{_percent(plan.extra_seconds, plan.base_seconds)} extra time predicted",
+        f"  budget    {format_bytes(decision.budget_bytes)} = "
+        f"{format_bytes(decision.resident_bytes)} resident ({resident}) + "
+        f"{format_bytes(step)} for the step",
+        f"  peak      {format_bytes(decision.predicted_peak_bytes)} predicted, "
+        f"{format_bytes(decision.unplanned_peak_bytes)} unplanned "
+        f"({'measured' if decision.profiled else 'predicted'})",
+    ]
+    if not plan.fits:
+        lines.append("  OVER      the budget cannot be met; this is the lowest peak found")
+    return "\n".join(lines)
+
+
+def ending(decisions: Sequence[Decision], run: Run | None, trained: bool) -> list[str]:
+    """After training: predicted against measured."""
+    if not trained:
+        return ["fastsa: no training step was seen, so nothing was planned"]
+    if not decisions:
+        return ["fastsa: trained unplanned"]
+    if run is None:
+        return []
+    decision = max(decisions, key=lambda d: d.predicted_peak_bytes)
+    return [
+        f"fastsa: trained {run.steps} step(s) with plan {run.plan_origin}{_name(decision)}",
+        f"  peak      {_bytes(run.measured_peak_bytes)}, "
+        f"{format_bytes(run.predicted_peak_bytes)} predicted"
+        f"{_difference(run.measured_peak_bytes, run.predicted_peak_bytes)}",
+        f"  step      {_seconds(run.measured_step_seconds)}, "
+        f"{run.predicted_step_seconds:.3f} s predicted"
+        f"{_difference(run.measured_step_seconds, run.predicted_step_seconds)}",
+        *_over(run),
+    ]
+
+
+def _over(run: Run) -> list[str]:
+    measured = run.measured_peak_bytes
+    if measured is None or measured <= run.budget_bytes:
+        return []
+    over = format_bytes(measured - run.budget_bytes)
+    return [f"  OVER      the measured peak is {over} above the budget"]
+
+
+def _name(decision: Decision) -> str:
+    return f" {decision.plan_id[:12]}" if decision.plan_id else " (not stored)"
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f}%" if whole else "0.0%"
+
+
+def _bytes(measured: int | None) -> str:
+    return "not measured" if measured is None else f"{format_bytes(measured)} measured"
+
+
+def _seconds(measured: float | None) -> str:
+    return "not measured" if measured is None else f"{measured:.3f} s measured"
+
+
+def _difference(measured: float | None, predicted: float) -> str:
+    if measured is None or not predicted:
+        return ""
+    return f" ({100 * (measured / predicted - 1):+.1f}%)"

@@ -1,0 +1,39 @@
+"""Backend: `torch.compile(model, backend="fastsa", options={"budget": "40GiB"})`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+from fastsa.profiler.recorder import signature
+from fastsa.profiler.region import Region, compile_region
+from fastsa.runtime.job import Job, disabled
+from fastsa.runtime.settings import Settings, from_options
+
+_jobs: dict[Settings, Job] = {}
+
+
+def compile_graph(
+    gm: fx.GraphModule, example_inputs: Sequence[Any], options: Mapping[str, Any]
+) -> Any:
+    """Compile one graph under `options` (see Settings). Raises BadInput, InfeasibleBudget."""
+    if disabled():
+        return compile_region(Region(), gm, example_inputs)
+    settings = from_options(options)
+    if settings not in _jobs:
+        _jobs[settings] = Job(settings)
+    job = _jobs[settings]
+    batch = [t for t in example_inputs if not isinstance(t, torch.nn.Parameter)]
+    job.shape = signature(batch, {})
+    job.model = _model_name(gm)
+    return job.compile(gm, example_inputs)
+
+
+def _model_name(gm: fx.GraphModule) -> str:
+    for node in gm.graph.nodes:
+        for _, kind in (node.meta.get("nn_module_stack") or {}).values():
+            return kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    return "model"

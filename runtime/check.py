@@ -1,0 +1,64 @@
+"""Check: the measured peak and step time of a planned job, to hold against the prediction."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+
+from fastsa.profiler.allocator import Allocator, peak_delta, recorder
+from fastsa.profiler.resident import live_bytes
+
+LEAD_IN, RECORD, DONE = 1, 2, 3
+
+
+class StepCheck:
+    """Told of each step's beginning, records the second step after the first for its peak.
+
+    Steps that run while the allocator is recorded, and the first, are left out of the step time.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.peak_bytes: int | None = None
+        self.resident_bytes: int | None = None
+        self.steps = 0
+        self._allocator: Allocator | None = None
+        self._last: float | None = None
+        self._seconds: list[float] = []
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Median seconds of the steps that were not disturbed, None if there was none."""
+        return statistics.median(self._seconds) if self._seconds else None
+
+    def step_begins(self, step: int) -> None:
+        """Step `step` (from 0) is about to begin."""
+        now = time.perf_counter()
+        if self._last is not None and step > DONE:
+            self._seconds.append(now - self._last)
+        self.steps = step
+        if step == LEAD_IN:
+            self._allocator = recorder(self.device)
+            self._allocator.__enter__()
+        elif step == RECORD and self._allocator is not None:
+            with self._allocator.span("step"):
+                pass
+            self.resident_bytes = live_bytes(self.device)
+        elif step == DONE:
+            self._stop()
+        self._last = time.perf_counter()
+
+    def close(self) -> None:
+        """The job is over; a recording that is still on ends."""
+        self._stop()
+
+    def _stop(self) -> None:
+        allocator, self._allocator = self._allocator, None
+        if allocator is None:
+            return
+        allocator.__exit__(None, None, None)
+        if self.resident_bytes is not None:
+            events = allocator.events[allocator.spans["step"][0] :]
+            self.peak_bytes = self.resident_bytes + peak_delta(events)

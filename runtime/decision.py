@@ -1,0 +1,216 @@
+"""Decision: which plan a captured region gets under a budget, found in the store or made now."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fastsa.cache.keys import PlanKey
+from fastsa.cache.store import Store
+from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget
+from fastsa.planner.budget import format_bytes
+from fastsa.planner.graph import Graph
+from fastsa.planner.plan import Plan
+from fastsa.planner.solve import PLANNER_VERSION, plan
+from fastsa.planner.validation import validate
+from fastsa.profiler.capture import Capture
+from fastsa.profiler.device import available_bytes, device_name, versions
+from fastsa.profiler.resident import live_bytes, pending_optimizer_bytes
+from fastsa.profiler.timing import measure
+from fastsa.runtime.settings import Settings
+
+CLOSE_ENOUGH = 0.98  # a stored plan made for at least this share of the budget is not planned again
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """A plan for a region, and how its budget is made up.
+
+    Bytes are the whole process's on the device unless they are the plan's. What is `_bytes` or
+    `_seconds` of the unplanned step is measured if `profiled`, else predicted.
+    """
+
+    plan: Plan
+    plan_id: str | None
+    origin: Literal["found", "made"]
+    graph: Graph
+    device: str
+    versions: dict[str, str]
+    budget_bytes: int
+    resident_bytes: int
+    unplanned_peak_bytes: int
+    unplanned_step_seconds: float
+    profiled: bool
+    model: str
+    shape: str
+
+    @property
+    def predicted_peak_bytes(self) -> int:
+        """Resident plus the plan's peak."""
+        return self.resident_bytes + self.plan.peak_bytes
+
+    @property
+    def predicted_step_seconds(self) -> float:
+        """The unplanned step stretched by what the plan adds."""
+        if not self.plan.base_seconds:
+            return self.unplanned_step_seconds
+        return self.unplanned_step_seconds * self.plan.seconds / self.plan.base_seconds
+
+
+def decide(
+    captured: Capture, settings: Settings, store: Store | None, *, model: str, shape: str
+) -> Decision:
+    """Look a plan up, or make one within the time limit and store it.
+
+    Without a profile every op is measured first, one at a time. Raises InfeasibleBudget, unless
+    `settings.best_effort`, when the plan with the lowest peak is taken.
+    """
+    return _Decider(captured, settings, store, model, shape).decide()
+
+
+class _Decider:
+    def __init__(
+        self, captured: Capture, settings: Settings, store: Store | None, model: str, shape: str
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.device = captured.device
+        self.name = device_name(captured.device)
+        self.versions = versions()
+        self.model, self.shape = model, shape
+        captured_hash = captured.graph.hash()
+        self.summary = store.measured_profile(captured_hash, self.name) if store else None
+        graph = store.measured_graph(captured_hash, self.name) if store else None
+        if graph is None:
+            graph = measure(captured)
+            if store:
+                store.add_graph(graph, captured_hash)
+        self.graph = graph
+        self.key = PlanKey(
+            graph=graph.hash(),
+            device=self.name,
+            torch=self.versions["torch"],
+            cuda=self.versions["cuda"],
+            planner=PLANNER_VERSION,
+        )
+        self.resident = self.resident_bytes()
+
+    def resident_bytes(self) -> int:
+        now = live_bytes(self.device) + pending_optimizer_bytes(self.device)
+        return max(now, self.summary.resident_bytes if self.summary else 0)
+
+    def decide(self) -> Decision:
+        base = base_plan(self.graph)
+        unplanned = self.summary.peak_bytes if self.summary else self.resident + base.peak_bytes
+        budget = self.budget_bytes(unplanned)
+        local = budget - self.resident
+        found = self.found(local) if local > 0 else None
+        if found is not None and good_enough(found[0], local):
+            return self.decision(*found, "found", budget, unplanned)
+        made = self.make(local, found[0] if found else None)
+        if found is not None and (not made.fits or found[0].seconds <= made.seconds):
+            return self.decision(*found, "found", budget, unplanned)
+        if not made.fits:
+            made = self.unmet(made, budget)
+        return self.decision(made, self.keep(made), "made", budget, unplanned)
+
+    def budget_bytes(self, unplanned: int) -> int:
+        budget = self.settings.budget
+        if budget.kind != "auto":
+            return budget.resolve(unplanned)
+        free = available_bytes(self.device)
+        if free is None:
+            raise FastsaError("nobody can say what this device has free", hint="give a size")
+        return free
+
+    def found(self, local: int) -> tuple[Plan, str] | None:
+        stored = self.store.find_plan(self.key, local) if self.store else None
+        if stored is None:
+            return None
+        try:
+            validate(self.graph, stored.plan)
+        except IllegalPlan:
+            return None
+        return stored.plan, stored.id
+
+    def make(self, local: int, warm_start: Plan | None) -> Plan:
+        return plan(
+            self.graph,
+            max(0, local),
+            time_limit=self.settings.time_limit,
+            threads=self.settings.threads,
+            seed=self.settings.seed,
+            warm_start=warm_start,
+        )
+
+    def unmet(self, made: Plan, budget: int) -> Plan:
+        """The plan to train with all the same, or InfeasibleBudget."""
+        if not self.settings.best_effort:
+            raise infeasible(self.graph, made, budget, self.resident)
+        if made.status == "infeasible":
+            made = self.make(made.minimum_budget_bytes, None)
+        return made
+
+    def keep(self, made: Plan) -> str | None:
+        return self.store.add_plan(made, self.key) if self.store else None
+
+    def decision(
+        self,
+        chosen: Plan,
+        plan_id: str | None,
+        origin: Literal["found", "made"],
+        budget: int,
+        unplanned: int,
+    ) -> Decision:
+        summary = self.summary
+        return Decision(
+            plan=chosen,
+            plan_id=plan_id,
+            origin=origin,
+            graph=self.graph,
+            device=self.name,
+            versions=self.versions,
+            budget_bytes=budget,
+            resident_bytes=self.resident,
+            unplanned_peak_bytes=unplanned,
+            unplanned_step_seconds=summary.step_seconds if summary else self.graph.base_seconds,
+            profiled=summary is not None,
+            model=self.model,
+            shape=self.shape,
+        )
+
+
+def base_plan(graph: Graph) -> Plan:
+    """The unplanned order as a plan: its peak is the base peak."""
+    return plan(graph, (1 << 63) - 1, time_limit=0.0, iterations=0)
+
+
+def good_enough(found: Plan, local: int) -> bool:
+    """Whether planning again could not gain much over a stored plan that fits."""
+    return (
+        found.status == "optimal"
+        or found.extra_seconds <= 0
+        or found.budget_bytes >= CLOSE_ENOUGH * local
+    )
+
+
+def infeasible(graph: Graph, made: Plan, budget: int, resident: int) -> InfeasibleBudget:
+    """The error for a budget that is not met: the minimum, and the op that sets it."""
+    minimum = resident + made.minimum_budget_bytes
+    op = graph.ops[made.minimum_budget_op]
+    where = " ".join(("", *(part for part in (op.module, op.source) if part)))
+    floor = (
+        f"the minimum is {format_bytes(minimum)} ({format_bytes(resident)} resident + "
+        f"{format_bytes(made.minimum_budget_bytes)} for {op.target}{where})"
+    )
+    if made.status == "infeasible":
+        return InfeasibleBudget(
+            f"a budget of {format_bytes(budget)} cannot be met: {floor}",
+            hint="give at least the minimum, or --best-effort to train at the lowest peak found",
+        )
+    lowest = format_bytes(resident + made.peak_bytes)
+    return InfeasibleBudget(
+        f"no plan within {format_bytes(budget)} was found in "
+        f"{made.planner.wall_seconds:.1f} s: the lowest peak reached is {lowest}, {floor}",
+        hint=f"give {lowest}, more --time-limit, or --best-effort",
+    )

@@ -1,0 +1,195 @@
+"""Job: everything of one planned training process: its regions, its store, its run."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from torch import fx
+
+from fastsa.cache.store import Store
+from fastsa.errors import FastsaError, InfeasibleBudget, StoreUnusable
+from fastsa.profiler.capture import capture, device_of
+from fastsa.profiler.device import device_name
+from fastsa.profiler.region import Modules, Region, compile_region
+from fastsa.profiler.steps import StepClock
+from fastsa.runtime.check import StepCheck
+from fastsa.runtime.decision import Decision, decide
+from fastsa.runtime.partition import partition
+from fastsa.runtime.run import Run
+from fastsa.runtime.settings import OFF, Settings
+
+
+class FastsaWarning(UserWarning):
+    """Something of fastsa did not work; training goes on."""
+
+
+class PlannedRegion(Region):
+    """A region that runs in its plan's order, or as torch would if there is no plan for it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.decision: Decision | None = None
+
+    def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
+        """Plan the region. Raises InfeasibleBudget; any other failure means unplanned."""
+        try:
+            return self._planned(joint, num_fwd_outputs)
+        except InfeasibleBudget as error:
+            self.job.refusal = error
+            raise
+        except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
+            self.job.warn(f"a region trains unplanned: {reason(error)}")
+            return super().partition(joint, num_fwd_outputs)
+
+    def _planned(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
+        job = self.job
+        name = device_name(device_of(joint))
+        captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
+        decision = job.decide(captured)
+        modules = partition(captured, decision.plan)
+        self.decision = decision
+        job.planned(self, captured.device)
+        return modules
+
+    def forward_begins(self) -> None:
+        """Tell the job that a step may begin."""
+        self.job.forward_begins(self)
+
+
+class Job:
+    """One training process under one budget. Compiles regions and, at its end, stores the run."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.regions: list[PlannedRegion] = []
+        self.decisions: list[Decision] = []
+        self.refusal: InfeasibleBudget | None = None
+        self.check: StepCheck | None = None
+        self.model = "model"
+        self.shape = ""
+        self.script = ""
+        self.compiled = 0
+        self.run: Run | None = None
+        self.run_id: str | None = None
+        self.on_planned: Callable[[Decision], None] = lambda decision: None
+        self._clock: StepClock | None = None
+        self._warned: set[str] = set()
+        self._closed = False
+        self._process = os.getpid()
+
+    def compile(self, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> Any:
+        """Compile one Dynamo graph; it becomes a region if gradients are taken through it."""
+        self.compiled += 1
+        return compile_region(PlannedRegion(self), gm, example_inputs)
+
+    def decide(self, captured: Any) -> Decision:
+        """A plan for a captured region, from the store if it can be used."""
+        try:
+            with Store.open(self.settings.store) as store:
+                return self._decide(captured, store)
+        except StoreUnusable as error:
+            self.warn(f"the store is not used: {error.message}")
+            return self._decide(captured, None)
+
+    def _decide(self, captured: Any, store: Store | None) -> Decision:
+        return decide(captured, self.settings, store, model=self.model, shape=self.shape)
+
+    def planned(self, region: PlannedRegion, device: Any) -> None:
+        """A region has got its plan."""
+        self.regions.append(region)
+        if region.decision is None:
+            return
+        self.decisions.append(region.decision)
+        if self.check is None:
+            self.check = StepCheck(device)
+            self._clock = StepClock(self.check.step_begins)
+            atexit.register(self.close)
+        elif self.check.steps < 1:
+            self.warn(
+                "the model is captured as several regions and the budget holds for each alone: "
+                "the step's peak may be higher"
+            )
+        self.on_planned(region.decision)
+
+    def forward_begins(self, region: PlannedRegion) -> None:
+        """A planned region's forward begins."""
+        if self._clock is None or self._closed:
+            return
+        try:
+            self._clock.forward()
+        except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
+            self.warn(f"the peak is not measured: {reason(error)}")
+            self._stop_watching()
+
+    def warn(self, text: str) -> None:
+        """Say something once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(f"fastsa: {text}", FastsaWarning, stacklevel=2)
+
+    def close(self, *, store_run: bool = True) -> None:
+        """End the watch over steps and store the run. Safe to call twice, and after a fork."""
+        if self._closed or os.getpid() != self._process:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        try:
+            self._stop_watching()
+            if store_run:
+                self._store_run()
+        except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
+            self.warn(f"the run is not stored: {reason(error)}")
+
+    def _stop_watching(self) -> None:
+        if self._clock is not None:
+            self._clock.close()
+            self._clock = None
+        if self.check is not None:
+            self.check.close()
+
+    def _store_run(self) -> None:
+        if self.check is None or not self.decisions:
+            return
+        decision = max(self.decisions, key=lambda d: d.predicted_peak_bytes)
+        self.run = self._run(decision, self.check)
+        if decision.plan_id is None:
+            return
+        with Store.open(self.settings.store) as store:
+            self.run_id = store.add_run(self.run)
+
+    def _run(self, decision: Decision, check: StepCheck) -> Run:
+        return Run(
+            schema="fastsa.run/1",
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            script=self.script,
+            model=decision.model,
+            shape=decision.shape,
+            device=decision.device,
+            versions=decision.versions,
+            plan=decision.plan_id or "",
+            plan_origin=decision.origin,
+            budget_bytes=decision.budget_bytes,
+            resident_bytes=decision.resident_bytes,
+            predicted_peak_bytes=decision.predicted_peak_bytes,
+            measured_peak_bytes=check.peak_bytes,
+            predicted_step_seconds=decision.predicted_step_seconds,
+            measured_step_seconds=check.step_seconds,
+            steps=check.steps + 1,
+        )
+
+
+def reason(error: Exception) -> str:
+    """An error in a few words."""
+    if isinstance(error, FastsaError):
+        return error.message
+    return f"{type(error).__name__}: {error}"
+
+
+def disabled() -> bool:
+    """Whether the environment switches fastsa off."""
+    return os.environ.get(OFF, "") not in ("", "0")

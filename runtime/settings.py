@@ -1,0 +1,50 @@
+"""Settings of a planned job, from `torch.compile`'s options or the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fastsa.errors import BadInput
+from fastsa.planner.budget import Budget, parse
+
+OFF = "FASTSA_DISABLE"
+"""Environment variable: any value but empty or 0 makes every job train unplanned."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user asks for. `time_limit` is seconds of planning when no stored plan serves."""
+
+    budget: Budget
+    time_limit: float = 5.0
+    threads: int = 1
+    seed: int = 0
+    best_effort: bool = False
+    store: Path | None = None
+
+
+def from_options(options: Mapping[str, Any]) -> Settings:
+    """Settings from `torch.compile(..., options={...})`. Raises BadInput."""
+    known = {field.name for field in msgspec.structs.fields(Settings)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise BadInput(
+            f"fastsa has no option {', '.join(unknown)}", hint=f"it has {', '.join(sorted(known))}"
+        )
+    if "budget" not in options:
+        raise BadInput(
+            "fastsa needs a budget", hint='give options={"budget": "40GiB"}, "50%" or "auto"'
+        )
+    values = dict(options)
+    budget = values["budget"]
+    if isinstance(budget, (int, str)):
+        values["budget"] = parse(str(budget))
+    if isinstance(values.get("store"), str):
+        values["store"] = Path(values["store"])
+    try:
+        return msgspec.convert(values, Settings, strict=True, from_attributes=True)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"fastsa options: {error}", hint="see docs/runtime.md") from error
