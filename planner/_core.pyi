@@ -5,6 +5,9 @@ from typing import ClassVar
 
 sanitized: bool
 
+class BadRequest(ValueError):
+    """A graph, an order or a request that makes no sense; says which and why."""
+
 class Algorithm:
     PAPER: ClassVar[Algorithm]
     PORTFOLIO: ClassVar[Algorithm]

@@ -26,5 +26,5 @@ def native(graph: Graph) -> _core.Graph:
             ],
             graph.outputs,
         )
-    except (ValueError, TypeError) as error:
+    except (_core.BadRequest, TypeError) as error:  # TypeError: a number out of the core's range
         raise BadInput(f"graph {graph.name}: {error}", hint="check the graph's file") from error

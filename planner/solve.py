@@ -74,17 +74,20 @@ def plan(
     with that exception.
     """
     _check(budget_bytes, time_limit, iterations, seed, threads, algorithm)
-    answer = _core.solve(
-        native(graph),
-        budget_bytes,
-        algorithm=_ALGORITHMS[algorithm],
-        time_limit=time_limit,
-        iterations=iterations,
-        seed=seed,
-        threads=threads,
-        warm_start=_order(warm_start, graph),
-        monitor=_monitor(graph.base_seconds, cancel, on_progress),
-    )
+    try:
+        answer = _core.solve(
+            native(graph),
+            budget_bytes,
+            algorithm=_ALGORITHMS[algorithm],
+            time_limit=time_limit,
+            iterations=iterations,
+            seed=seed,
+            threads=threads,
+            warm_start=_order(warm_start, graph),
+            monitor=_monitor(graph.base_seconds, cancel, on_progress),
+        )
+    except _core.BadRequest as error:
+        raise BadInput(str(error), hint="see the planner's arguments") from error
     return _plan(
         graph.hash(),
         answer,

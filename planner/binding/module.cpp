@@ -4,7 +4,6 @@
 #include <pybind11/stl.h>
 
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -65,8 +64,8 @@ Answer solve_request(const Graph& graph, Bytes budget, Algorithm algorithm,
 Footprint simulate_legal(const Graph& graph, const Order& order) {
   const Verdict verdict = validate(graph, order);
   if (!verdict.ok()) {
-    throw std::invalid_argument("position " + std::to_string(verdict.position) + ": " +
-                                describe(verdict.reason));
+    throw BadRequest("position " + std::to_string(verdict.position) + ": " +
+                     describe(verdict.reason));
   }
   return simulate(graph, order.sequence);
 }
@@ -137,6 +136,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   using namespace fastsa;
   module.doc() = "The planner's native core.";
   module.attr("sanitized") = static_cast<bool>(FASTSA_SANITIZED);
+  py::register_exception<BadRequest>(module, "BadRequest", PyExc_ValueError);
   bind_types(module);
   bind_answers(module);
   module.def("solve", &solve_request, py::arg("graph"), py::arg("budget"), py::kw_only(),

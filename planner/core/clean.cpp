@@ -24,6 +24,7 @@ std::vector<Slot> removable_dearest_first(const Schedule& schedule) {
 }  // namespace
 
 void clean(Incumbent& best, const Stop& stop) {
+  if (stop.now()) return;  // loading a schedule alone takes a while on a huge graph
   Schedule schedule(best.graph(), best.order(), 2);
   const Bytes limit = std::max(best.budget(), best.footprint().peak);
   bool changed = true;

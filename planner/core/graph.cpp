@@ -12,7 +12,7 @@ namespace fastsa {
 namespace {
 
 [[noreturn]] void fail(const std::string& place, const std::string& reason) {
-  throw std::invalid_argument(place + ": " + reason);
+  throw BadRequest(place + ": " + reason);
 }
 
 std::string op_name(std::size_t op) { return "op " + std::to_string(op); }

@@ -34,7 +34,7 @@ class Lists {
 // the step: resident, of no weight, always there; the wiring below leaves them out.
 class Graph {
  public:
-  // Throws std::invalid_argument naming the op and the reason if the description makes no sense.
+  // Throws BadRequest naming the op and the reason if the description makes no sense.
   Graph(std::vector<RegionId> segment_regions, std::vector<Bytes> value_bytes, std::vector<Op> ops,
         std::vector<ValueId> outputs);
 

@@ -27,6 +27,7 @@ Effort at_most(Effort effort, std::int64_t iterations) {
 }
 
 void search_as_published(const Effort& effort, Chain& chain) {
+  if (chain.stop.now()) return;
   const Graph& graph = chain.best.graph();
   const auto objective = Objective::product(chain.best.budget());
   const Grouping grouping = group(graph);
@@ -36,6 +37,10 @@ void search_as_published(const Effort& effort, Chain& chain) {
   const Cooling first{start, start * kCoolingRatio,
                       at_most(effort.share(kGroupedShare), kGroupedIterations), true};
   anneal(grouped, moves, objective, first, chain, false);
+  if (chain.stop.now()) {
+    chain.best.offer(grouping.expand(grouped.order()));
+    return;
+  }
 
   Schedule schedule(graph, grouping.expand(grouped.order()), kRoominess);
   const Cooling second{first.end, first.end * kCoolingRatio,
@@ -45,6 +50,7 @@ void search_as_published(const Effort& effort, Chain& chain) {
 
 void search_with_closures(const Order& from, double temperature, const Effort& effort,
                           Chain& chain) {
+  if (chain.stop.now()) return;
   const Graph& graph = chain.best.graph();
   const Footprint base = simulate(graph, graph.base_order().sequence);
   const double price = kPricePerPeak * base.seconds / static_cast<double>(base.peak);

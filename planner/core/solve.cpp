@@ -14,19 +14,19 @@ constexpr auto kTick = std::chrono::milliseconds(10);
 
 void check(const Graph& graph, const Request& request) {
   if (request.threads < 1 || request.threads > 1024) {
-    throw std::invalid_argument("threads: not between 1 and 1024");
+    throw BadRequest("threads: not between 1 and 1024");
   }
-  if (request.effort.iterations < 0) throw std::invalid_argument("iterations: negative");
-  if (!(request.effort.seconds >= 0)) throw std::invalid_argument("time limit: not a time");
+  if (request.effort.iterations < 0) throw BadRequest("iterations: negative");
+  if (!(request.effort.seconds >= 0)) throw BadRequest("time limit: not a time");
   if (request.effort.seconds == kForever &&
       request.effort.iterations == std::numeric_limits<std::int64_t>::max()) {
-    throw std::invalid_argument("neither a time limit nor a number of iterations");
+    throw BadRequest("neither a time limit nor a number of iterations");
   }
   if (!request.warm_start) return;
   const Verdict verdict = validate(graph, *request.warm_start);
   if (!verdict.ok()) {
-    throw std::invalid_argument("warm start: position " + std::to_string(verdict.position) + ": " +
-                                describe(verdict.reason));
+    throw BadRequest("warm start: position " + std::to_string(verdict.position) + ": " +
+                     describe(verdict.reason));
   }
 }
 

@@ -43,7 +43,7 @@ struct Answer {
 // the search then stops and the exception goes on.
 using Monitor = std::function<bool(const Progress&)>;
 
-// Throws std::invalid_argument for a request that makes no sense, std::logic_error should the
+// Throws BadRequest for a request that makes no sense, std::logic_error should the
 // answer not pass the validator.
 Answer solve(const Graph& graph, const Request& request, const Monitor& monitor);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 #include <vector>
 
 namespace fastsa {
@@ -24,6 +25,11 @@ struct Order {
   std::vector<Position> segment_starts;
 
   bool operator==(const Order&) const = default;
+};
+
+// A graph, an order or a request that makes no sense; says which and why.
+struct BadRequest : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
 };
 
 }  // namespace fastsa
