@@ -13,7 +13,6 @@ JOBS ?= 2
 NATIVE_FILES := CMakeLists.txt pyproject.toml $(shell find planner -name '*.cpp' -o -name '*.h')
 CPP_FILES = $(shell find $(wildcard planner tests/cpp benchmarks) -name '*.cpp' -o -name '*.h')
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
-CTEST := $(BIN)/ctest --output-on-failure --no-tests=error -j $(JOBS)
 
 comma := ,
 
@@ -39,11 +38,18 @@ export requirements
 # $(call quietly,what it does,command): one line, and the command's own output only if it fails.
 quietly = @echo "$(1)"; log=$$(mktemp); $(2) >$$log 2>&1 || { cat $$log; rm -f $$log; exit 1; }; rm -f $$log
 
+# $(call install,virtual environment): build the core and install fastsa in place.
+install = PATH="$(CURDIR)/$(1)/bin:$$PATH" $(1)/bin/python -m pip install --no-build-isolation --no-deps -e .
+
+# $(call ctest,virtual environment,build folder): run the C++ tests; one line if all is well.
+ctest = @log=$$(mktemp); $(1)/bin/ctest --test-dir $(2) --output-on-failure --no-tests=error -j $(JOBS) >$$log 2>&1 \
+	&& grep "tests passed" $$log || { cat $$log; rm -f $$log; exit 1; }; rm -f $$log
+
 # $(call cpp-tests,build folder,CMake options): build the C++ tests and run them.
 define cpp-tests
 $(call quietly,Configuring $(1),$(CMAKE) -S . -B $(1) -G Ninja -DFASTSA_BUILD_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON $(2))
 $(call quietly,Building the C++ tests in $(1),$(CMAKE) --build $(1) -j $(JOBS))
-@log=$$(mktemp); $(CTEST) --test-dir $(1) >$$log 2>&1 && grep "tests passed" $$log || { cat $$log; exit 1; }; rm -f $$log
+$(call ctest,$(VENV),$(1))
 endef
 
 .DEFAULT_GOAL := help
@@ -77,12 +83,12 @@ format: setup ## Format all code
 check-cpp: setup ## Build and run the C++ tests (needs GoogleTest: libgtest-dev)
 	$(call cpp-tests,build/cpp)
 
-asan: setup $(ASAN_VENV)/.native ## Run C++ and planner tests under address and UB sanitizers
-	$(call cpp-tests,build/asan,-DCMAKE_BUILD_TYPE=RelWithDebInfo -DFASTSA_SANITIZE=address$(comma)undefined)
+asan: $(ASAN_VENV)/.native ## Run the C++ and the planner tests under address and UB sanitizers
+	$(call ctest,$(ASAN_VENV),build/asan)
 	@$(SANITIZED) $(ASAN_VENV)/bin/python -m pytest --capture=sys tests/planner tests/packaging/test_sanitized.py
 
 tsan: setup ## Run the C++ tests under the thread sanitizer
-	$(call cpp-tests,build/tsan,-DCMAKE_BUILD_TYPE=RelWithDebInfo -DFASTSA_SANITIZE=thread)
+	$(call cpp-tests,build/tsan,-DCMAKE_BUILD_TYPE=Debug -DFASTSA_SANITIZE=thread)
 
 clean: ## Remove builds and caches
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo
@@ -100,7 +106,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.native: $(VENV)/.installed $(NATIVE_FILES)
-	$(call quietly,Building the C++ core,PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --no-build-isolation --no-deps -e .)
+	$(call quietly,Building the C++ core,$(call install,$(VENV)))
 	@touch $@
 
 # The planner imports no torch, so the sanitized environment goes without.
@@ -109,6 +115,7 @@ $(ASAN_VENV)/.installed: pyproject.toml
 	$(call quietly,Installing what the planner tests need,$(ASAN_VENV)/bin/python -m pip install scikit-build-core pybind11 cmake ninja msgspec pytest hypothesis)
 	@touch $@
 
-$(ASAN_VENV)/.native: $(ASAN_VENV)/.installed $(NATIVE_FILES)
-	$(call quietly,Building the C++ core with sanitizers,PATH="$(CURDIR)/$(ASAN_VENV)/bin:$$PATH" $(ASAN_VENV)/bin/python -m pip install --no-build-isolation --no-deps -e . -C build-dir=build/asan-python -C cmake.build-type=RelWithDebInfo -C cmake.define.FASTSA_SANITIZE=address$(comma)undefined)
+# One build for both: the core, its C++ tests and the module.
+$(ASAN_VENV)/.native: $(ASAN_VENV)/.installed $(NATIVE_FILES) $(wildcard tests/cpp/*)
+	$(call quietly,Building the C++ core and its tests with sanitizers,$(call install,$(ASAN_VENV)) -C build-dir=build/asan -C cmake.build-type=Debug -C cmake.define.FASTSA_BUILD_TESTS=ON -C cmake.define.FASTSA_SANITIZE=address$(comma)undefined)
 	@touch $@
