@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,8 @@ DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 T = TypeVar("T")
 
-_elsewhere: list[sqlite3.Connection] = []
+_live: weakref.WeakSet[Connection] = weakref.WeakSet()
+_of_parents: list[sqlite3.Connection] = []
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -41,13 +43,15 @@ class Connection:
         self.path = path
         self.timeout = timeout  # seconds to wait for other processes' transactions
         self._connection: sqlite3.Connection | None = None
-        self._take_ownership()
+        self._lock = threading.RLock()
+        _live.add(self)
         self.read(lambda connection: None)
 
     def close(self) -> None:
         """Close the file. Closing twice is fine; using it again opens it again."""
-        if self._connection and self._process == os.getpid():
-            self._connection.close()
+        with self._lock:
+            if self._connection:
+                self._connection.close()
             self._connection = None
 
     def rows(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
@@ -75,8 +79,6 @@ class Connection:
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work`; if the file proves damaged, once more on a fresh one."""
-        if self._process != os.getpid():
-            self._leave_to_parent()
         with self._lock:
             try:
                 with self._explained():
@@ -123,17 +125,14 @@ class Connection:
             hint="check the disk and the file's permissions, or set FASTSA_STORE to another file",
         )
 
-    def _take_ownership(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.RLock()
-
-    def _leave_to_parent(self) -> None:
+    def leave_to_parent(self) -> None:
+        """Forget, in a forked child, what belongs to the parent."""
         # Closing, or letting the collector close, the parent's connection would checkpoint or
         # delete its log under it; its lock may be held by a thread that does not exist here.
         if self._connection:
-            _elsewhere.append(self._connection)
+            _of_parents.append(self._connection)
         self._connection = None
-        self._take_ownership()
+        self._lock = threading.RLock()
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -158,6 +157,7 @@ class Connection:
         connection.execute("PRAGMA trusted_schema = OFF")  # the file may be anybody's
         connection.execute("PRAGMA foreign_keys = ON")
         if not schema.is_current(connection, str(self.path)):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             if not location.on_network(self.path):
                 self._patiently(connection, "PRAGMA journal_mode = WAL")
             self._transact(connection, lambda c: schema.migrate(c, str(self.path)))
@@ -230,3 +230,11 @@ class Connection:
 
 class _FileDamaged(Exception):
     """The file is no database, or has a damaged page."""
+
+
+def _after_fork() -> None:
+    for connection in list(_live):
+        connection.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -56,7 +56,8 @@ class Removal(msgspec.Struct, frozen=True):
 
 _NONE: tuple[str, ...] = ()
 
-# A graph may be stored more than once, with other seconds: the latest stands for all.
+# A graph may be stored more than once, with other seconds: the latest of a profile, or else the
+# latest, stands for all.
 _LISTS: dict[Kind, str] = {
     "profile": """
         SELECT 'profile' kind, id, model, shape, device, created, peak_bytes,
@@ -66,15 +67,18 @@ _LISTS: dict[Kind, str] = {
         SELECT 'graph' kind, hash id, coalesce(profiles.model, name) model, shape, graphs.device,
                graphs.created, base_seconds seconds, op_count || ' ops' status
         FROM graphs LEFT JOIN profiles ON profiles.number = graphs.profile
-        WHERE graphs.number IN (SELECT max(number) FROM graphs GROUP BY hash)
+        WHERE graphs.number = (
+            SELECT number FROM graphs same WHERE same.hash = graphs.hash
+            ORDER BY same.profile IS NULL, number DESC LIMIT 1)
         ORDER BY graphs.number DESC""",
     "plan": """
         SELECT 'plan' kind, plans.id, coalesce(profiles.model, name) model, shape, plans.device,
                plans.created, budget_bytes, plans.peak_bytes, 'predicted' peak_origin, seconds,
                status
         FROM plans
-        LEFT JOIN graphs ON graphs.number
-            = (SELECT max(number) FROM graphs WHERE hash = plans.graph)
+        LEFT JOIN graphs ON graphs.number = (
+            SELECT number FROM graphs same WHERE same.hash = plans.graph
+            ORDER BY same.profile IS NULL, number DESC LIMIT 1)
         LEFT JOIN profiles ON profiles.number = graphs.profile
         ORDER BY plans.number DESC""",
     "run": """

@@ -172,25 +172,23 @@ def is_current(connection: sqlite3.Connection, path: str) -> bool:
 
     Raises StoreUnusable for a newer fastsa's store and for another program's database.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application != APPLICATION_ID:
-        _refuse_foreign(connection, path)
-    elif version > VERSION:
+    # One statement sees one state, even while another process makes the tables.
+    version, application, tables = connection.execute(
+        """SELECT (SELECT user_version FROM pragma_user_version),
+                  (SELECT application_id FROM pragma_application_id),
+                  (SELECT count(*) FROM sqlite_master)"""
+    ).fetchone()
+    if tables and application != APPLICATION_ID:
+        raise StoreUnusable(
+            f"{path}: a database of another program",
+            hint="set FASTSA_STORE to a file of its own",
+        )
+    if version > VERSION:
         raise StoreUnusable(
             f"{path}: written by a newer fastsa (schema {version}, this one reads {VERSION})",
             hint="update fastsa, or set FASTSA_STORE to another file",
         )
     return bool(application == APPLICATION_ID and version == VERSION)
-
-
-def _refuse_foreign(connection: sqlite3.Connection, path: str) -> None:
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if tables:
-        raise StoreUnusable(
-            f"{path}: a database of another program",
-            hint="set FASTSA_STORE to a file of its own",
-        )
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:

@@ -24,6 +24,7 @@ from fastsa.runtime.run import Run
 
 COUNTING_SECONDS = 0.05  # a count is not worth a longer wait for another process
 REPAIR_SECONDS = 1.0
+MOST_QUARANTINED = 100  # rows kept for people to look at
 
 T = TypeVar("T")
 
@@ -259,7 +260,10 @@ class Store:
                     connection.execute(f"DELETE FROM {table} WHERE {column} = ?", [each])
             return doomed
 
-        return self._connection.transaction(work)
+        doomed = self._connection.transaction(work)
+        # Gives the space back. Only executescript steps this statement to its end.
+        self._connection.read(lambda c: c.executescript("PRAGMA incremental_vacuum"))
+        return doomed
 
     def counters(self) -> dict[str, int]:
         """How often lookups hit, and missed by reason: `plan.hit`, `plan.miss.budget`, ..."""
@@ -326,7 +330,10 @@ class Store:
                 f"DELETE FROM {kind}s WHERE number = ?", [row["number"]]
             ).rowcount
             if deleted:  # and not by another process, meanwhile
-                _insert(connection, "quarantine", record)
+                number = _insert(connection, "quarantine", record)
+                connection.execute(
+                    "DELETE FROM quarantine WHERE number <= ?", [number - MOST_QUARANTINED]
+                )
                 _increment(connection, f"{kind}.damaged")
 
         self._connection.attempt(work, REPAIR_SECONDS)

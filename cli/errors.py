@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NoReturn
@@ -37,7 +38,9 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
 def _parse_and_run(command: click.Command, arguments: Sequence[str] | None) -> UserScript:
     usual, sys.excepthook = sys.excepthook, _tell_bug
     try:
-        result = command.main(arguments, standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _tell_warning
+            result = command.main(arguments, standalone_mode=False)
         sys.stdout.flush()
     except FastsaError as error:
         sys.exit(_told(error))
@@ -71,6 +74,10 @@ def _say(line: str) -> None:
 def _forget_stdout() -> None:
     # What is left in the buffer cannot be written; the interpreter's last flush must not try.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell_warning(message: Warning | str, *where: object, **more: object) -> None:
+    _say(str(message))
 
 
 def _tell_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -302,6 +302,15 @@ class TestRemoval:
         assert store.measured_profile(builders.captured(GRAPH), builders.DEVICE).id == first
         assert store.graph(GRAPH.hash()) == GRAPH
 
+    def test_gives_the_space_back(self, store: Store) -> None:
+        small = store.path.stat().st_size
+        profile_id = store.add_profile(builders.profile(GRAPH, allocations=20_000))
+        store.close()
+        assert store.path.stat().st_size > small + 1_000_000
+        store.remove(Item("profile", profile_id))
+        store.close()
+        assert store.path.stat().st_size < small + 100_000
+
     def test_a_plan_takes_its_runs(self, store: Store) -> None:
         store.add_graph(GRAPH)
         plan_id = store.add_plan(builders.plan(GRAPH), KEY)

@@ -14,7 +14,7 @@ import pytest
 import sqlite_utils
 
 from fastsa.cache import integrity, schema
-from fastsa.cache.store import Store
+from fastsa.cache.store import MOST_QUARANTINED, Store
 from fastsa.errors import BadInput, StoreUnusable
 from fastsa.planner.plan import Plan
 
@@ -145,6 +145,15 @@ class TestOtherRows:
             store.add_run(builders.run("a" * 64, steps=steps))
         change(store.path, "UPDATE runs SET payload = x'00' WHERE number = 2")
         assert [run.steps for run in store.runs_of("a" * 64)] == [1]
+
+
+class TestQuarantine:
+    def test_is_bounded(self, store: Store) -> None:
+        for _ in range(MOST_QUARANTINED + 5):
+            store.add_plan(BEST, KEY)
+            change(store.path, "UPDATE plans SET payload = x'00'")
+            assert store.find_plan(KEY, 2**40) is None
+        assert sqlite_utils.Database(str(store.path))["quarantine"].count == MOST_QUARANTINED
 
 
 class TestFile:

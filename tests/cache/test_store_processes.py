@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import random
@@ -159,6 +160,21 @@ class TestFork:
         assert in_child(child) == 0
         store.add_plan(builders.plan(GRAPH, seed=2), KEY)
         assert len(store.list_items("plan")) == 3
+
+    def test_the_child_does_not_close_what_is_the_parents(self, path: Path) -> None:
+        stores = [Store.open(path)]
+        stores[0].add_plan(builders.plan(GRAPH), KEY)
+        log = Path(f"{path}-wal")
+        size = log.stat().st_size
+        assert size > 0
+
+        def child() -> None:
+            stores.pop().close()
+            gc.collect()
+
+        assert in_child(child) == 0
+        assert log.stat().st_size == size
+        stores.pop().close()
 
     def test_forked_inside_a_transaction(self, store: Store) -> None:
         def work(connection: sqlite3.Connection) -> int:

@@ -109,6 +109,13 @@ class TestExitCodes:
         assert done.stderr.startswith("fastsa: /dev/null/store.db: the store cannot be opened: ")
         assert done.stderr.count("\n") == 1
 
+    def test_a_damaged_store_is_one_line(self, fastsa: Fastsa, place: Path) -> None:
+        place.write_bytes(b"garbage")
+        done = fastsa("list")
+        assert done.returncode == 0
+        assert done.stderr.startswith(f"fastsa: {place} was damaged and is now store.db.damaged-")
+        assert done.stderr.count("\n") == 1
+
     def test_a_reader_that_leaves(self, place: Path, filled: Filled) -> None:
         done = subprocess.run(
             [f"{sys.executable} -m fastsa show {filled.graph_id} | head -c 1"],
