@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -215,19 +216,19 @@ class TestPlaces:
 
         assert in_child(child) == StoreUnusable.exit_code
 
-    def test_a_file_without_write_permission(self, path: Path) -> None:
-        Store.open(path).close()
-        path.chmod(0o444)
-        for folder in (path.parent, *path.parents):
-            if folder.owner() == path.owner() and folder != Path("/tmp"):
-                folder.chmod(0o755)
+    def test_a_file_without_write_permission(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)
+            path = Path(folder) / "store.db"
+            Store.open(path).close()
+            path.chmod(0o444)
 
-        def child() -> None:
-            if os.getuid() == 0:
-                os.setuid(65534)
-            Store.open(path)
+            def child() -> None:
+                if os.getuid() == 0:
+                    os.setuid(65534)
+                Store.open(path)
 
-        assert in_child(child) == StoreUnusable.exit_code
+            assert in_child(child) == StoreUnusable.exit_code
 
     @pytest.mark.parametrize("place", ["/dev/null/x.db", "/proc/nowhere/x.db", "a\0b"])
     def test_no_place_for_a_file(self, place: str) -> None:
