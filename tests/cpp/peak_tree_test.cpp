@@ -1,0 +1,34 @@
+#include "core/peak_tree.h"
+
+#include <gtest/gtest.h>
+
+#include "core/random.h"
+
+namespace fastsa {
+namespace {
+
+TEST(PeakTree, AgreesWithAnArray) {
+  for (std::size_t size : {1U, 2U, 3U, 8U, 13U, 64U}) {
+    Random random(size);
+    std::vector<Bytes> bytes(size);
+    for (Bytes& each : bytes) each = random.below(20);
+    PeakTree tree(bytes);
+    for (int i = 0; i < 500; ++i) {
+      Slot first = random.below(static_cast<std::int64_t>(size));
+      Slot last = random.below(static_cast<std::int64_t>(size));
+      if (first > last) std::swap(first, last);
+      const Bytes change = random.below(41) - 20;
+      tree.add(first, last, change);
+      for (Slot s = first; s <= last; ++s) bytes[s] += change;
+      const auto highest = std::ranges::max_element(bytes);
+      if (*highest < 0) continue;  // slots beyond the size count as 0
+      EXPECT_EQ(tree.max(), *highest);
+      if (*highest > 0) {
+        EXPECT_EQ(tree.argmax(), highest - bytes.begin());
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fastsa

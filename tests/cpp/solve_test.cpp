@@ -1,0 +1,73 @@
+#include "core/solve.h"
+
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+
+#include "graphs.h"
+
+namespace fastsa {
+namespace {
+
+Request request(Bytes budget, std::int64_t iterations) {
+  Request made;
+  made.budget = budget;
+  made.effort.iterations = iterations;
+  return made;
+}
+
+TEST(Solve, FindsCheckpointsOfAChain) {
+  const Graph graph = testing::chain_graph(30);
+  const Answer answer = solve(graph, request(12 * 8, 100'000), nullptr);
+  EXPECT_EQ(answer.claim.status, Status::kFeasible);
+  EXPECT_LE(answer.claim.seconds - answer.claim.base_seconds, 30);
+}
+
+TEST(Solve, IsReproducible) {
+  for (const Algorithm algorithm : {Algorithm::kPaper, Algorithm::kPortfolio}) {
+    const Graph graph = testing::random_graph(7, {.ops = 80, .segments = 2});
+    Request made = request(budget_floor(graph).bytes * 3 / 2, 20'000);
+    made.algorithm = algorithm;
+    EXPECT_EQ(solve(graph, made, nullptr).order, solve(graph, made, nullptr).order);
+  }
+}
+
+TEST(Solve, StopsWhenItsMonitorSaysSo) {
+  const Graph graph = testing::chain_graph(200);
+  Request made = request(20 * 8, Effort{}.iterations);
+  made.effort.seconds = 60;
+  const Answer answer = solve(graph, made, [](const Progress&) { return false; });
+  EXPECT_LT(answer.elapsed, 5);
+}
+
+TEST(Solve, PassesOnWhatItsMonitorThrows) {
+  const Graph graph = testing::chain_graph(200);
+  Request made = request(20 * 8, Effort{}.iterations);
+  made.effort.seconds = 60;
+  made.threads = 2;
+  const Monitor monitor = [](const Progress&) -> bool { throw std::runtime_error("enough"); };
+  EXPECT_THROW(solve(graph, made, monitor), std::runtime_error);
+}
+
+TEST(Solve, RefusesASenselessRequest) {
+  const Graph graph = testing::chain_graph(3);
+  EXPECT_THROW(solve(graph, Request{}, nullptr), BadRequest);
+  Request made = request(24, 1);
+  made.threads = 0;
+  EXPECT_THROW(solve(graph, made, nullptr), BadRequest);
+  made.threads = 1;
+  made.warm_start = Order{{2, 1, 0}, {0, 3}};
+  EXPECT_THROW(solve(graph, made, nullptr), BadRequest);
+}
+
+TEST(Solve, ThreadsAreNotWorseThanOne) {
+  const Graph graph = testing::chain_graph(40);
+  Request made = request(13 * 8, 20'000);
+  const Answer one = solve(graph, made, nullptr);
+  made.threads = 3;
+  const Answer three = solve(graph, made, nullptr);
+  EXPECT_LE(three.claim.seconds, one.claim.seconds);
+}
+
+}  // namespace
+}  // namespace fastsa
