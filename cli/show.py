@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -11,9 +10,7 @@ import msgspec
 from fastsa.cache.items import Item
 from fastsa.cache.store import Store
 from fastsa.report import graph, plan, profile, run
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from fastsa.report.layout import Part
 
 
 @click.command()
@@ -31,7 +28,7 @@ def command(id: str, as_json: bool) -> None:
     terminal.show(tables)
 
 
-def _report(store: Store, item: Item) -> tuple[msgspec.Struct, Iterator[RenderableType]]:
+def _report(store: Store, item: Item) -> tuple[msgspec.Struct, Iterator[Part]]:
     match item.kind:
         case "profile":
             of_profile = profile.summarize(item.id, store.profile(item.id))

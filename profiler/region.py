@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.partitioners import default_partition
 from torch.fx.graph import _BoxedCodeGen
 
+from fastsa.errors import FastsaWarning
+
 Boxed = Callable[[list[Any]], Sequence[Any]]
 Modules = tuple[fx.GraphModule, fx.GraphModule]
 
@@ -17,7 +20,7 @@ Modules = tuple[fx.GraphModule, fx.GraphModule]
 class Region:
     """Base of what is done with one region. `partition` makes its forward and backward.
 
-    The other methods are told when the two run; they must not raise.
+    The other methods are told when the two run; what they raise becomes a warning.
     """
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
@@ -74,6 +77,9 @@ def compile_region(region: Region, gm: fx.GraphModule, example_inputs: Sequence[
     return compiler(gm, example_inputs)
 
 
+Hook = Callable[[Sequence[Any]], None]
+
+
 def boxed(module: fx.GraphModule) -> Boxed:
     """A graph as a function that frees each storage at its last use.
 
@@ -92,12 +98,19 @@ def boxed(module: fx.GraphModule) -> Boxed:
     return run
 
 
-def _told(run: Boxed, begins: Callable[[], None], ended: Callable[[Sequence[Any]], None]) -> Boxed:
+def _told(run: Boxed, begins: Hook, ended: Hook) -> Boxed:
     def told(arguments: list[Any]) -> Sequence[Any]:
-        begins()
+        _safely(begins, arguments)
         outputs = run(arguments)
-        ended(outputs)
+        _safely(ended, outputs)
         return outputs
 
     told._boxed_call = True  # type: ignore[attr-defined]
     return told
+
+
+def _safely(hook: Hook, tensors: Sequence[Any]) -> None:
+    try:
+        hook(tensors)
+    except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
+        warnings.warn(f"fastsa: {type(error).__name__}: {error}", FastsaWarning, stacklevel=2)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from fastsa.planner.graph import Graph, Op
 from fastsa.report import text
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from fastsa.report.layout import Facts, Part, Table
 
 TOP = 10
 
@@ -135,67 +133,71 @@ def _targets(graph: Graph) -> tuple[TargetSummary, ...]:
     return tuple(sorted(summaries, key=lambda each: (-each.seconds, each.target)))
 
 
-def render(report: GraphReport) -> Iterator[RenderableType]:
-    """The report as tables."""
-    from fastsa.report import terminal
+def render(report: GraphReport) -> Iterator[Part]:
+    """The report for people."""
+    yield _overview(report)
+    yield _by_segment(report)
+    yield _by_target(report)
+    yield _by_op(report)
 
+
+def _overview(report: GraphReport) -> Facts:
     device = str(report.device.get("name", "")) if report.device else ""
-    yield terminal.facts(
+    recomputable = f"{text.of_count(report.recomputable_ops)} of them recomputable"
+    return Facts(
         f"Graph {text.of_id(report.id)}",
         [
             ("name", report.name),
             ("seconds are of", device or "no named device"),
-            (
-                "ops",
-                f"{text.of_count(report.ops)}, {text.of_count(report.recomputable_ops)}"
-                " of them recomputable",
-            ),
+            ("ops", f"{text.of_count(report.ops)}, {recomputable}"),
             ("values", text.of_count(report.values)),
             ("resident", text.of_bytes(report.resident_bytes)),
             ("step time", f"{text.of_seconds(report.seconds)}, sum over ops, unplanned"),
         ],
     )
-    yield terminal.table(
-        "Segments",
-        ["segment", "region>", "ops>", "seconds>", "outputs>"],
-        [
-            (
-                each.name,
-                str(each.region),
-                text.of_count(each.ops),
-                text.of_seconds(each.seconds),
-                text.of_bytes(each.output_bytes),
-            )
-            for each in report.segments
-        ],
-    )
-    yield terminal.table(
-        "Most time by kind of op",
-        ["target", "ops>", "seconds>", "share>", "outputs>"],
-        [
-            (
-                each.target,
-                text.of_count(each.ops),
-                text.of_seconds(each.seconds),
-                text.of_share(each.seconds, report.seconds),
-                text.of_bytes(each.output_bytes),
-            )
-            for each in report.slowest_targets
-        ],
-    )
-    yield terminal.table(
-        "Most time by op",
-        ["op>", "target", "seconds>", "outputs>", "workspace>", "module", "source"],
-        [
-            (
-                str(each.op),
-                each.target,
-                text.of_seconds(each.seconds),
-                text.of_bytes(each.output_bytes),
-                text.of_bytes(each.workspace_bytes) if each.workspace_bytes else "",
-                each.module,
-                text.of_source(each.source),
-            )
-            for each in report.slowest_ops
-        ],
-    )
+
+
+def _by_segment(report: GraphReport) -> Table:
+    rows = [
+        (
+            each.name,
+            str(each.region),
+            text.of_count(each.ops),
+            text.of_seconds(each.seconds),
+            text.of_bytes(each.output_bytes),
+        )
+        for each in report.segments
+    ]
+    return Table("Segments", ["segment", "region>", "ops>", "seconds>", "outputs>"], rows)
+
+
+def _by_target(report: GraphReport) -> Table:
+    rows = [
+        (
+            each.target,
+            text.of_count(each.ops),
+            text.of_seconds(each.seconds),
+            text.of_share(each.seconds, report.seconds),
+            text.of_bytes(each.output_bytes),
+        )
+        for each in report.slowest_targets
+    ]
+    columns = ["target", "ops>", "seconds>", "share>", "outputs>"]
+    return Table("Most time by kind of op", columns, rows)
+
+
+def _by_op(report: GraphReport) -> Table:
+    rows = [
+        (
+            str(each.op),
+            each.target,
+            text.of_seconds(each.seconds),
+            text.of_bytes(each.output_bytes),
+            text.of_bytes(each.workspace_bytes) if each.workspace_bytes else "",
+            each.module,
+            text.of_source(each.source),
+        )
+        for each in report.slowest_ops
+    ]
+    columns = ["op>", "target", "seconds>", "outputs>", "workspace>", "module", "source"]
+    return Table("Most time by op", columns, rows)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
 from fastsa.cache.items import KINDS, Kind, Row
 from fastsa.report import text
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
+from fastsa.report.layout import Part, Table
 
 TITLES: dict[Kind, str] = {
     "profile": "Profiles: measured, bytes of the whole process",
@@ -31,16 +28,14 @@ class ListReport(msgspec.Struct, frozen=True, kw_only=True):
     counters: dict[str, int]
 
 
-def render(report: ListReport) -> Iterator[RenderableType]:
+def render(report: ListReport) -> Iterator[Part]:
     """The list, one table per kind, or a sentence if there is nothing."""
-    from fastsa.report import terminal
-
     if not report.items:
         yield f"Nothing is stored in {report.store} yet."
     for kind in KINDS:
         rows = [row for row in report.items if row.kind == kind]
         if rows:
-            yield terminal.table(TITLES[kind], _columns(kind), [_cells(row) for row in rows])
+            yield Table(TITLES[kind], _columns(kind), [_cells(row) for row in rows])
 
 
 def _columns(kind: Kind) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
@@ -14,10 +14,8 @@ from fastsa.planner.plan import Planner
 from fastsa.report import graph as graphs
 from fastsa.report import text
 from fastsa.report.graph import OpSummary
+from fastsa.report.layout import Facts, Part, Table
 from fastsa.runtime.run import Run
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 TOP = 10
 
@@ -159,43 +157,33 @@ def _line(run: Run) -> RunLine:
     )
 
 
-def render(report: PlanReport) -> Iterator[RenderableType]:
-    """The report as tables."""
-    from fastsa.report import terminal
-
-    yield terminal.facts(f"Plan {text.of_id(report.id)}", _facts(report))
+def render(report: PlanReport) -> Iterator[Part]:
+    """The report for people."""
+    yield Facts(f"Plan {text.of_id(report.id)}", _facts(report))
     if report.recomputed_ops:
         yield _recomputed("Most recomputed ops, predicted", report.recomputed_ops)
         yield _recomputed("Most recomputed modules, predicted", report.recomputed_modules)
     if report.runs:
-        yield terminal.table(
-            "Runs, whole process",
-            [
-                "id",
-                "date",
-                "steps>",
-                "peak predicted>",
-                "measured>",
-                "step predicted>",
-                "measured>",
-            ],
-            [
-                (
-                    text.of_id(each.id),
-                    text.of_time(each.created),
-                    text.of_count(each.steps),
-                    text.of_bytes(each.predicted_peak_bytes),
-                    text.of_bytes(each.measured_peak_bytes)
-                    if each.measured_peak_bytes is not None
-                    else "-",
-                    text.of_seconds(each.predicted_step_seconds),
-                    text.of_seconds(each.measured_step_seconds)
-                    if each.measured_step_seconds is not None
-                    else "-",
-                )
-                for each in report.runs
-            ],
+        yield _runs(report.runs)
+
+
+def _runs(runs: tuple[RunLine, ...]) -> Table:
+    rows = [
+        (
+            text.of_id(each.id),
+            text.of_time(each.created),
+            text.of_count(each.steps),
+            text.of_bytes(each.predicted_peak_bytes),
+            "-" if each.measured_peak_bytes is None else text.of_bytes(each.measured_peak_bytes),
+            text.of_seconds(each.predicted_step_seconds),
+            "-"
+            if each.measured_step_seconds is None
+            else text.of_seconds(each.measured_step_seconds),
         )
+        for each in runs
+    ]
+    columns = ["id", "date", "steps>", "peak predicted>", "measured>"]
+    return Table("Runs, whole process", [*columns, "step predicted>", "measured>"], rows)
 
 
 def _facts(report: PlanReport) -> list[tuple[str, str | None]]:
@@ -245,20 +233,15 @@ def _culprit(report: PlanReport) -> str:
     return "set by " + ", ".join(part for part in parts if part)
 
 
-def _recomputed(title: str, rows: tuple[Recomputed, ...]) -> RenderableType:
-    from fastsa.report import terminal
-
-    return terminal.table(
-        title,
-        ["what", "times>", "seconds>", "bytes>", "source"],
-        [
-            (
-                each.label,
-                text.of_count(each.times),
-                text.of_seconds(each.seconds),
-                text.of_bytes(each.bytes),
-                text.of_source(each.source),
-            )
-            for each in rows
-        ],
-    )
+def _recomputed(title: str, found: tuple[Recomputed, ...]) -> Table:
+    rows = [
+        (
+            each.label,
+            text.of_count(each.times),
+            text.of_seconds(each.seconds),
+            text.of_bytes(each.bytes),
+            text.of_source(each.source),
+        )
+        for each in found
+    ]
+    return Table(title, ["what", "times>", "seconds>", "bytes>", "source"], rows)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
 from fastsa.profiler.profile import Profile, Saved
 from fastsa.profiler.timeline import CATEGORIES, Allocation, Timeline
 from fastsa.report import text
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from fastsa.report.layout import Facts, Part, Table
 
 TOP = 10
 
@@ -154,11 +152,17 @@ def _by_node(saved: tuple[Saved, ...]) -> tuple[SavedNode, ...]:
     return tuple(sorted(summaries, key=lambda each: (-each.bytes, each.node)))
 
 
-def render(report: ProfileReport) -> Iterator[RenderableType]:
-    """The report as tables."""
-    from fastsa.report import terminal
+def render(report: ProfileReport) -> Iterator[Part]:
+    """The report for people."""
+    yield _overview(report)
+    yield _peak(report)
+    yield _largest(report)
+    yield _regions(report)
+    yield _saved(report)
 
-    yield terminal.facts(
+
+def _overview(report: ProfileReport) -> Facts:
+    return Facts(
         f"Profile {text.of_id(report.id)}",
         [
             ("script", " ".join((report.script, *report.arguments))),
@@ -172,52 +176,56 @@ def render(report: ProfileReport) -> Iterator[RenderableType]:
             ("step time", f"{text.of_seconds(report.step_seconds)} measured, unrecorded step"),
         ],
     )
+
+
+def _peak(report: ProfileReport) -> Table:
     total = sum(each.bytes for each in report.at_peak)
-    yield terminal.table(
-        f"At the peak (event {report.peak_event} of {report.events}), measured",
-        ["category", "blocks>", "bytes>", "share>"],
-        [
-            (
-                each.category,
-                text.of_count(each.blocks),
-                text.of_bytes(each.bytes),
-                text.of_share(each.bytes, total),
-            )
-            for each in report.at_peak
-        ],
-    )
-    yield terminal.table(
-        "Largest blocks at the peak, measured",
-        ["bytes>", "category", "op", "source"],
-        [
-            (text.of_bytes(b.bytes), b.category, b.op, text.of_source(b.source))
-            for b in report.largest_at_peak
-        ],
-    )
-    yield terminal.table(
-        "Captured regions; seconds measured op by op",
-        ["region>", "graph", "ops>", "values>", "seconds>"],
-        [
-            (
-                str(each.region),
-                text.of_id(each.graph),
-                text.of_count(each.ops),
-                text.of_count(each.values),
-                text.of_seconds(each.seconds),
-            )
-            for each in report.regions
-        ],
-    )
-    yield terminal.table(
-        "Kept by autograd between forward and backward, measured",
-        ["node", "tensors>", "bytes>", "parameters>"],
-        [
-            (
-                each.node,
-                text.of_count(each.tensors),
-                text.of_bytes(each.bytes),
-                text.of_bytes(each.parameter_bytes) if each.parameter_bytes else "",
-            )
-            for each in report.saved[:TOP]
-        ],
-    )
+    rows = [
+        (
+            each.category,
+            text.of_count(each.blocks),
+            text.of_bytes(each.bytes),
+            text.of_share(each.bytes, total),
+        )
+        for each in report.at_peak
+    ]
+    title = f"At the peak (event {report.peak_event} of {report.events}), measured"
+    return Table(title, ["category", "blocks>", "bytes>", "share>"], rows)
+
+
+def _largest(report: ProfileReport) -> Table:
+    rows = [
+        (text.of_bytes(each.bytes), each.category, each.op, text.of_source(each.source))
+        for each in report.largest_at_peak
+    ]
+    title = "Largest blocks at the peak, measured"
+    return Table(title, ["bytes>", "category", "op", "source"], rows)
+
+
+def _regions(report: ProfileReport) -> Table:
+    rows = [
+        (
+            str(each.region),
+            text.of_id(each.graph),
+            text.of_count(each.ops),
+            text.of_count(each.values),
+            text.of_seconds(each.seconds),
+        )
+        for each in report.regions
+    ]
+    title = "Captured regions; seconds measured op by op"
+    return Table(title, ["region>", "graph", "ops>", "values>", "seconds>"], rows)
+
+
+def _saved(report: ProfileReport) -> Table:
+    rows = [
+        (
+            each.node,
+            text.of_count(each.tensors),
+            text.of_bytes(each.bytes),
+            text.of_bytes(each.parameter_bytes) if each.parameter_bytes else "",
+        )
+        for each in report.saved[:TOP]
+    ]
+    title = "Kept by autograd between forward and backward, measured"
+    return Table(title, ["node", "tensors>", "bytes>", "parameters>"], rows)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
 from fastsa.report import text
+from fastsa.report.layout import Facts, Part, Table
 from fastsa.runtime.run import Run
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,11 +64,9 @@ def summarize(run_id: str, run: Run) -> RunReport:
     )
 
 
-def render(report: RunReport) -> Iterator[RenderableType]:
-    """The report as tables."""
-    from fastsa.report import terminal
-
-    yield terminal.facts(
+def render(report: RunReport) -> Iterator[Part]:
+    """The report for people."""
+    yield Facts(
         f"Run {text.of_id(report.id)}",
         [
             ("script", report.script),
@@ -83,26 +79,24 @@ def render(report: RunReport) -> Iterator[RenderableType]:
             ("resident", text.of_bytes(report.resident_bytes)),
         ],
     )
-    peak, step = report.measured_peak_bytes, report.measured_step_seconds
-    missing = ("not measured", "")
-    yield terminal.table(
+    yield Table(
         "Predicted and measured",
         ["", "predicted>", "measured>", "difference>"],
-        [
-            ("peak", text.of_bytes(report.predicted_peak_bytes))
-            + (
-                missing
-                if peak is None
-                else (text.of_bytes(peak), text.of_difference(peak, report.predicted_peak_bytes))
-            ),
-            ("step time", text.of_seconds(report.predicted_step_seconds))
-            + (
-                missing
-                if step is None
-                else (
-                    text.of_seconds(step),
-                    text.of_difference(step, report.predicted_step_seconds),
-                )
-            ),
-        ],
+        [("peak", *_peak(report)), ("step time", *_step(report))],
     )
+
+
+def _peak(report: RunReport) -> tuple[str, ...]:
+    predicted, measured = report.predicted_peak_bytes, report.measured_peak_bytes
+    if measured is None:
+        return text.of_bytes(predicted), "not measured", ""
+    difference = text.of_difference(measured, predicted)
+    return text.of_bytes(predicted), text.of_bytes(measured), difference
+
+
+def _step(report: RunReport) -> tuple[str, ...]:
+    predicted, measured = report.predicted_step_seconds, report.measured_step_seconds
+    if measured is None:
+        return text.of_seconds(predicted), "not measured", ""
+    difference = text.of_difference(measured, predicted)
+    return text.of_seconds(predicted), text.of_seconds(measured), difference

@@ -1,4 +1,4 @@
-"""Tables on a terminal, in a pipe, and where stdout knows only ASCII."""
+"""Reports on a terminal, in a pipe, and where stdout knows only ASCII."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from rich import box, table
+from rich.console import Console
 
+from fastsa.report.layout import Facts, Part, Table
 from fastsa.report.text import printable
 
 NARROW = 120
 PIPE_WIDTH = 400  # nobody looks at a pipe's width; wide enough that no cell is folded
 
 
-def show(renderables: Iterable[RenderableType]) -> None:
-    """Print to stdout, with a blank line between two things."""
-    console = _console()
-    for position, each in enumerate(renderables):
-        if position:
-            console.print()
-        console.print(each)
-
-
-def _console() -> Console:
+def show(parts: Iterable[Part]) -> None:
+    """Print to stdout, with a blank line between two parts."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a name in Greek is no reason to fail
-    return Console(markup=False, emoji=False, highlight=False, width=_width())
+    width = _width()
+    console = Console(markup=False, emoji=False, highlight=False, width=width)
+    for position, part in enumerate(parts):
+        if position:
+            console.print()
+        if isinstance(part, str):
+            console.print(printable(part))
+            continue
+        console.print(printable(part.title), style="bold")
+        console.print(_facts(part) if isinstance(part, Facts) else _table(part, width < NARROW))
 
 
 def _width() -> int:
@@ -39,21 +39,20 @@ def _width() -> int:
     return PIPE_WIDTH if wide else shutil.get_terminal_size().columns
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | None]]) -> Group:
-    """A table; a cell without text is None.
+def _facts(part: Facts) -> table.Table:
+    grid = table.Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in part.pairs:
+        if value:
+            grid.add_row(name, printable(value))
+    return grid
 
-    A column whose name ends in `>` is aligned to the right and never folded; one whose name ends
-    in `?` is left out where the terminal is narrow.
-    """
-    shown = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-    )
-    narrow = _width() < NARROW
-    kept = [i for i, name in enumerate(columns) if not (narrow and name.endswith("?"))]
-    for name in (columns[i] for i in kept):
+
+def _table(part: Table, narrow: bool) -> table.Table:
+    shown = table.Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    kept = [i for i, name in enumerate(part.columns) if not (narrow and name.endswith("?"))]
+    for name in (part.columns[i] for i in kept):
         number = name.endswith(">")
         shown.add_column(
             name.rstrip(">?"),
@@ -61,21 +60,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | None
             no_wrap=number or name == "id",
             overflow="fold",
         )
-    for row in rows:
+    for row in part.rows:
         shown.add_row(*(printable(row[i] or "") for i in kept))
-    return _titled(title, shown)
-
-
-def facts(title: str, pairs: Iterable[tuple[str, str | None]]) -> Group:
-    """Names and values, one pair a line; pairs without a value are left out."""
-    shown = Table.grid(padding=(0, 2))
-    shown.add_column(no_wrap=True)
-    shown.add_column(overflow="fold")
-    for name, value in pairs:
-        if value:
-            shown.add_row(name, printable(value))
-    return _titled(title, shown)
-
-
-def _titled(title: str, shown: Table) -> Group:
-    return Group(Text(printable(title), style="bold"), shown)
+    return shown

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+from fastsa.planner.budget import format_bytes
+
 ID_CHARACTERS = 12
 
-_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 
 
 def of_bytes(size: int) -> str:
     """`1536` as `1.50 KiB`."""
-    power = min(max(abs(size).bit_length() - 1, 0) // 10, len(_BYTES) - 1)
-    return f"{size / 1024**power:.2f} {_BYTES[power]}" if power else f"{size} B"
+    return format_bytes(size)
 
 
 def of_seconds(seconds: float) -> str:

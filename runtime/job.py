@@ -12,7 +12,7 @@ from typing import Any
 from torch import fx
 
 from fastsa.cache.store import Store
-from fastsa.errors import FastsaError, InfeasibleBudget, StoreUnusable
+from fastsa.errors import FastsaError, FastsaWarning, InfeasibleBudget, StoreUnusable
 from fastsa.profiler.capture import capture, device_of
 from fastsa.profiler.device import device_name
 from fastsa.profiler.region import Modules, Region, compile_region
@@ -22,10 +22,6 @@ from fastsa.runtime.decision import Decision, decide
 from fastsa.runtime.partition import partition
 from fastsa.runtime.run import Run
 from fastsa.runtime.settings import OFF, Settings
-
-
-class FastsaWarning(UserWarning):
-    """Something of fastsa did not work; training goes on."""
 
 
 class PlannedRegion(Region):

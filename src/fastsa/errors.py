@@ -38,3 +38,7 @@ class StoreUnusable(FastsaError):
 
 class CaptureFailed(FastsaError):
     """A model that cannot be captured as a graph, so it cannot be planned."""
+
+
+class FastsaWarning(UserWarning):
+    """Something of fastsa did not work; training goes on."""
