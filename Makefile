@@ -85,7 +85,7 @@ check-cpp: setup ## Build and run the C++ tests (needs GoogleTest: libgtest-dev)
 
 asan: $(ASAN_VENV)/.native ## Run the C++ and the planner tests under address and UB sanitizers
 	$(call ctest,$(ASAN_VENV),build/asan)
-	@$(SANITIZED) $(ASAN_VENV)/bin/python -m pytest --capture=sys tests/planner tests/packaging/test_sanitized.py
+	@$(SANITIZED) $(ASAN_VENV)/bin/python -m pytest -n $(JOBS) --capture=sys tests/planner tests/packaging/test_sanitized.py
 
 tsan: setup ## Run the C++ tests under the thread sanitizer
 	$(call cpp-tests,build/tsan,-DCMAKE_BUILD_TYPE=Debug -DFASTSA_SANITIZE=thread)
@@ -112,7 +112,8 @@ $(VENV)/.native: $(VENV)/.installed $(NATIVE_FILES)
 # The planner imports no torch, so the sanitized environment goes without.
 $(ASAN_VENV)/.installed: pyproject.toml
 	$(call quietly,Creating $(ASAN_VENV) with $(PYTHON),$(PYTHON) -m venv $(ASAN_VENV))
-	$(call quietly,Installing what the planner tests need,$(ASAN_VENV)/bin/python -m pip install scikit-build-core pybind11 cmake ninja msgspec pytest hypothesis)
+	@$(ASAN_VENV)/bin/python -c "$$requirements" dev | grep -v '^torch' > $(ASAN_VENV)/requirements.txt
+	$(call quietly,Installing what the planner tests need,$(ASAN_VENV)/bin/python -m pip install -r $(ASAN_VENV)/requirements.txt)
 	@touch $@
 
 # One build for both: the core, its C++ tests and the module.
