@@ -72,7 +72,7 @@ lint: setup ## Check style and types: ruff, mypy, clang-format
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy examples
+	@$(BIN)/mypy examples $(wildcard benchmarks/*.py)
 	@$(if $(CPP_FILES),$(BIN)/clang-format --dry-run -Werror $(CPP_FILES))
 
 format: setup ## Format all code
