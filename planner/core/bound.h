@@ -1,15 +1,27 @@
-// The certificate's time: no legal plan within the budget takes less extra than this.
+// The certificate's time, from minimum cuts at the moments that bind most, and the starts they
+// give.
 #pragma once
 
-#include "core/graph.h"
+#include "core/anneal.h"
 
 namespace fastsa {
 
 struct Bound {
-  Seconds seconds = 0;
-  const char* assumes = "";
+  Seconds seconds = 0;  // no legal plan within the budget takes less extra
+  const char* assumes = "nothing: no bound beyond zero has been computed";
 };
 
-Bound lower_bound(const Graph& graph, Bytes budget);
+struct Start {
+  Order order;
+  double value;  // of the objective
+};
+
+struct Cuts {
+  Bound bound;
+  std::vector<Start> starts;  // the best few, the best first
+};
+
+// Spends at most `effort.seconds`; iterations do not matter. Offers every start to the incumbent.
+Cuts explore_cuts(const Objective& objective, const Effort& effort, Chain& chain);
 
 }  // namespace fastsa

@@ -98,6 +98,7 @@ Graph::Graph(std::vector<RegionId> segment_regions, std::vector<Bytes> value_byt
   for (std::size_t i = 0; i < ops.size(); ++i) {
     check_op(i, ops[i], regions_.size(), bytes_.size());
     if (i > 0 && ops[i].segment < ops[i - 1].segment) fail(op_name(i), "not sorted by segment");
+    total_seconds_ += ops[i].seconds;
     ops_.push_back({ops[i].seconds, ops[i].workspace, ops[i].segment, ops[i].recomputable});
   }
   producer_ = producers(ops, bytes_.size());

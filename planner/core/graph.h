@@ -43,6 +43,7 @@ class Graph {
   SegmentId segments() const { return static_cast<SegmentId>(regions_.size()); }
 
   Seconds seconds(OpId op) const { return ops_[op].seconds; }
+  Seconds total_seconds() const { return total_seconds_; }
   Bytes workspace(OpId op) const { return ops_[op].workspace; }
   SegmentId segment(OpId op) const { return ops_[op].segment; }
   bool recomputable(OpId op) const { return ops_[op].recomputable; }
@@ -70,6 +71,7 @@ class Graph {
   std::vector<RegionId> regions_;
   std::vector<Bytes> bytes_;
   std::vector<Scalars> ops_;
+  Seconds total_seconds_ = 0;
   std::vector<OpId> producer_;
   std::vector<char> is_output_;
   Lists inputs_{{}};

@@ -10,6 +10,7 @@ namespace {
 
 // Temperatures as published: from 0.1% of the objective down to 0.01% of that.
 constexpr double kStartTemperature = 1e-3;
+constexpr double kWarmTemperature = kStartTemperature / 30;
 constexpr double kCoolingRatio = 1e-4;
 constexpr std::int64_t kGroupedIterations = 20'000'000;
 constexpr std::int64_t kUngroupedIterations = 2'000'000;
@@ -48,37 +49,50 @@ void search_as_published(const Effort& effort, Chain& chain) {
   anneal(schedule, moves, objective, second, chain);
 }
 
-void search_with_closures(const Order& from, double temperature, const Effort& effort,
-                          Chain& chain) {
-  if (chain.stop.now()) return;
+Objective penalty(const Chain& chain) {
   const Graph& graph = chain.best.graph();
   const Footprint base = simulate(graph, graph.base_order().sequence);
   const double price = kPricePerPeak * base.seconds / static_cast<double>(base.peak);
-  const auto objective = Objective::penalty(chain.best.budget(), price);
+  return Objective::penalty(chain.best.budget(), price);
+}
+
+void search_with_closures(const Order& from, double temperature, const Objective& objective,
+                          const Effort& effort, Chain& chain) {
+  if (chain.stop.now()) return;
+  const Graph& graph = chain.best.graph();
   Schedule schedule(graph, from, kClosureRoominess);
   ClosureMoves moves(graph, chain.best.budget());
-  const double start = temperature * base.seconds;
+  const double start = temperature * graph.total_seconds();
   anneal(schedule, moves, objective, {start, start * kCoolingRatio, effort}, chain);
 }
 
-void search_portfolio(const Effort& effort, Chain& chain) {
+Bound search_portfolio(const Effort& effort, Chain& chain) {
   const Order base = chain.best.graph().base_order();
-  search_with_closures(base, kStartTemperature, effort.share(0.58), chain);
-  clean(chain.best, chain.stop);
+  const Objective objective = penalty(chain);
+  search_with_closures(base, kStartTemperature, objective, effort.share(0.05), chain);
+  const Cuts cuts = explore_cuts(objective, effort.share(0.2), chain);
+  for (const Start& start : cuts.starts) {
+    search_with_closures(start.order, kWarmTemperature, objective, effort.share(0.1), chain);
+  }
+  search_with_closures(base, kStartTemperature, objective, effort.share(0.2), chain);
   search_as_published(effort.share(0.1), chain);
-  search_with_closures(chain.best.order(), kStartTemperature / 30, effort.share(0.28), chain);
+  clean(chain.best, chain.stop);
+  const Order best = chain.best.order();
+  search_with_closures(best, kWarmTemperature, objective, effort.share(0.15), chain);
+  return cuts.bound;
 }
 
 }  // namespace
 
-void search(Algorithm algorithm, const Effort& effort, Chain& chain) {
-  if (chain.best.fits()) return;  // nothing to gain: the unplanned order is the fastest there is
+Bound search(Algorithm algorithm, const Effort& effort, Chain& chain) {
+  if (chain.best.fits()) return {};  // nothing to gain: the unplanned order is the fastest there is
   if (algorithm == Algorithm::kPaper) {
     search_as_published(effort, chain);
-  } else {
-    search_portfolio(effort, chain);
-    clean(chain.best, chain.stop);
+    return {};
   }
+  const Bound bound = search_portfolio(effort, chain);
+  clean(chain.best, chain.stop);
+  return bound;
 }
 
 }  // namespace fastsa

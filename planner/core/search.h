@@ -1,7 +1,7 @@
 // One chain's way through the algorithms.
 #pragma once
 
-#include "core/anneal.h"
+#include "core/bound.h"
 
 namespace fastsa {
 
@@ -10,6 +10,7 @@ enum class Algorithm {
   kPortfolio,  // that, and closure moves on the same state
 };
 
-void search(Algorithm algorithm, const Effort& effort, Chain& chain);
+// Returns the best bound it came upon.
+Bound search(Algorithm algorithm, const Effort& effort, Chain& chain);
 
 }  // namespace fastsa

@@ -80,7 +80,9 @@ class Solver {
   void work(Chain& chain) {
     std::exception_ptr failure;
     try {
-      search(request_.algorithm, effort_, chain);
+      const Bound bound = search(request_.algorithm, effort_, chain);
+      const std::lock_guard lock(mutex_);
+      if (bound.seconds > bound_.seconds) bound_ = bound;
     } catch (...) {
       failure = std::current_exception();
       stop_.cancel();
@@ -134,7 +136,7 @@ class Solver {
   Answer describe_best() {
     Answer answer;
     answer.floor = floor_;
-    answer.bound = lower_bound(graph_, request_.budget);
+    answer.bound = bound_;
     answer.claim.budget = request_.budget;
     answer.claim.base_peak = base_.peak;
     answer.claim.base_seconds = base_.seconds;
@@ -167,6 +169,7 @@ class Solver {
   Effort effort_;
   Footprint base_;
   Floor floor_;
+  Bound bound_;
   std::vector<std::unique_ptr<Chain>> chains_;
   std::mutex mutex_;
   std::condition_variable changed_;
