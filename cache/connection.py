@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import fcntl
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -157,7 +158,7 @@ class Connection:
         connection.execute("PRAGMA trusted_schema = OFF")  # the file may be anybody's
         connection.execute("PRAGMA foreign_keys = ON")
         if not schema.is_current(connection, str(self.path)):
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            self._patiently(connection, "PRAGMA auto_vacuum = INCREMENTAL")
             if not location.on_network(self.path):
                 self._patiently(connection, "PRAGMA journal_mode = WAL")
             self._transact(connection, lambda c: schema.migrate(c, str(self.path)))
@@ -185,18 +186,25 @@ class Connection:
     def _patiently(self, connection: sqlite3.Connection, statement: str) -> None:
         """Execute a statement that waits for its turn.
 
-        SQLite's own timeout does not cover every lock it takes, so busy answers are asked again.
+        SQLite's own waiting does not cover every lock it takes, and sleeps longer the longer it
+        has waited: among many writers the last ones starve.
         """
         deadline = time.monotonic() + self.timeout
-        connection.execute(f"PRAGMA busy_timeout = {int(self.timeout * 1000)}")
-        while True:
-            try:
-                connection.execute(statement)
-                return
-            except sqlite3.OperationalError as error:
-                if _code(error) not in BUSY or time.monotonic() >= deadline:
-                    raise
-            time.sleep(0.005)
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while not self._done(connection, statement, deadline):
+                time.sleep(random.uniform(0.001, 0.01))
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(self.timeout * 1000)}")
+
+    def _done(self, connection: sqlite3.Connection, statement: str, deadline: float) -> bool:
+        try:
+            connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if _code(error) not in BUSY or time.monotonic() >= deadline:
+                raise
+            return False
+        return True
 
     def _set_aside(self) -> None:
         """Rename the damaged file with its log, unless another process has done so already."""

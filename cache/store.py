@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -108,7 +108,7 @@ class Store:
                 row |= {"profile": number, "region": position, "device": profile.device}
                 _insert_graph(connection, graph, row)
 
-        self._connection.transaction(work)
+        self._write(work)
         return str(record["id"])
 
     def profile(self, profile_id: str) -> Profile:
@@ -142,7 +142,7 @@ class Store:
             )
             _insert_graph(connection, graph, record)
 
-        self._connection.transaction(work)
+        self._write(work)
         return prefixed(record["hash"])
 
     def graph(self, graph_hash: str) -> Graph | None:
@@ -260,7 +260,7 @@ class Store:
                     connection.execute(f"DELETE FROM {table} WHERE {column} = ?", [each])
             return doomed
 
-        doomed = self._connection.transaction(work)
+        doomed = self._write(work)
         # Gives the space back. Only executescript steps this statement to its end.
         self._connection.read(lambda c: c.executescript("PRAGMA incremental_vacuum"))
         return doomed
@@ -272,12 +272,19 @@ class Store:
 
     # Rows
 
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        # Imported here: it takes 60 to 200 ms, and a job that finds its plan writes no rows; and
+        # before the transaction, while no other process waits for its end.
+        import sqlite_utils  # noqa: F401
+
+        return self._connection.transaction(work)
+
     def _replace(self, table: str, record: dict[str, Any]) -> None:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(f"DELETE FROM {table} WHERE id = ?", [record["id"]])
             _insert(connection, table, record)
 
-        self._connection.transaction(work)
+        self._write(work)
 
     def _one(self, kind: Kind, type_: type[T], wanted: str) -> tuple[sqlite3.Row, T]:
         rows = self._connection.rows(f"SELECT * FROM {kind}s WHERE id = ?", bare(wanted))
@@ -312,29 +319,21 @@ class Store:
 
     def _quarantine(self, kind: Kind, row: sqlite3.Row, reason: str) -> None:
         """Move a damaged row out of the way. If that fails, the next lookup tries again."""
-        record = {
-            "kind": kind,
-            "id": row["hash" if kind == "graph" else "id"],
-            "reason": reason,
-            "created": records.now(),
-            "sha256": row["sha256"],
-            "payload": row["payload"],
-        }
+        number = row["number"]
+        column = "hash" if kind == "graph" else "id"
+        copy = f"""INSERT INTO quarantine (kind, id, reason, created, sha256, payload)
+                   SELECT ?, {column}, ?, ?, sha256, payload FROM {kind}s WHERE number = ?"""
 
         def work(connection: sqlite3.Connection) -> None:
+            moved = connection.execute(copy, [kind, reason, records.now(), number])
+            if not moved.rowcount:
+                return  # another process was faster
             if kind == "profile":  # its graphs have checksums of their own and stay
-                connection.execute(
-                    "UPDATE graphs SET profile = NULL WHERE profile = ?", [row["number"]]
-                )
-            deleted = connection.execute(
-                f"DELETE FROM {kind}s WHERE number = ?", [row["number"]]
-            ).rowcount
-            if deleted:  # and not by another process, meanwhile
-                number = _insert(connection, "quarantine", record)
-                connection.execute(
-                    "DELETE FROM quarantine WHERE number <= ?", [number - MOST_QUARANTINED]
-                )
-                _increment(connection, f"{kind}.damaged")
+                connection.execute("UPDATE graphs SET profile = NULL WHERE profile = ?", [number])
+            connection.execute(f"DELETE FROM {kind}s WHERE number = ?", [number])
+            oldest = (moved.lastrowid or 0) - MOST_QUARANTINED
+            connection.execute("DELETE FROM quarantine WHERE number <= ?", [oldest])
+            _increment(connection, f"{kind}.damaged")
 
         self._connection.attempt(work, REPAIR_SECONDS)
 
@@ -363,7 +362,6 @@ def _stored_plan(row: sqlite3.Row, plan: Plan) -> StoredPlan:
 
 
 def _table(connection: sqlite3.Connection, name: str) -> Any:
-    # Imported here: it takes 60 to 200 ms, and a job that finds its plan writes no rows.
     import sqlite_utils
 
     # Plugins are other people's code, and would run on every connection.

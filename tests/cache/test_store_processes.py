@@ -93,34 +93,31 @@ def add_plans(path: Path, first: int, count: int) -> None:
             assert store.find_plan(KEY, 2**40) is not None
 
 
+def in_processes(work: Callable[..., None], calls: list[tuple[object, ...]]) -> set[int | None]:
+    """The exit codes of all calls, made at the same time."""
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=work, args=arguments) for arguments in calls]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    return {process.exitcode for process in processes}
+
+
 class TestTogether:
     def test_many_writers_on_a_store_that_does_not_exist_yet(self, path: Path) -> None:
-        context = multiprocessing.get_context("spawn")
-        writers = [
-            context.Process(target=add_plans, args=(path, 100 * number, 15)) for number in range(6)
-        ]
-        for writer in writers:
-            writer.start()
-        for writer in writers:
-            writer.join(120)
-        assert [writer.exitcode for writer in writers] == [0] * 6
+        assert in_processes(add_plans, [(path, 100 * number, 5) for number in range(48)]) == {0}
         with Store.open(path) as store:
-            assert len(store.list_items("plan")) == 90
-            assert len(store.list_items("run")) == 90
+            assert len(store.list_items("plan")) == 48 * 5
+            assert len(store.list_items("run")) == 48 * 5
 
     def test_many_openers_of_garbage_set_it_aside_once(self, path: Path) -> None:
         path.parent.mkdir()
         path.write_bytes(b"garbage")
-        context = multiprocessing.get_context("spawn")
-        openers = [context.Process(target=add_plans, args=(path, 100 * n, 2)) for n in range(4)]
-        for opener in openers:
-            opener.start()
-        for opener in openers:
-            opener.join(120)
-        assert [opener.exitcode for opener in openers] == [0] * 4
+        assert in_processes(add_plans, [(path, 100 * number, 2) for number in range(8)]) == {0}
         assert len(list(path.parent.glob("*.damaged-*"))) == 1
         with Store.open(path) as store:
-            assert len(store.list_items("plan")) == 8
+            assert len(store.list_items("plan")) == 16
 
     def test_threads_take_turns(self, store: Store) -> None:
         def work(first: int) -> None:
