@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._dynamo.exc import TorchDynamoException
 
-from fastsa.errors import CaptureFailed
 from fastsa.profiler import profile as records
 from fastsa.profiler.allocator import Allocator, recorder
 from fastsa.profiler.autograd import saved_storages
@@ -25,7 +25,7 @@ from fastsa.profiler.device import device_name, versions
 from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls
 from fastsa.profiler.outside import Outside, observe, outside_op, storage_sizes, with_outside
 from fastsa.profiler.profile import Profile, Saved
-from fastsa.profiler.region import Region, compile_region
+from fastsa.profiler.region import Region, compile_in_place, compile_region, first_line
 from fastsa.profiler.resident import Storage, live_bytes, live_storages
 from fastsa.profiler.script import StopScript
 from fastsa.profiler.steps import StepClock
@@ -51,14 +51,15 @@ class CapturedRegion(Region):
         self, joint: fx.GraphModule, num_fwd_outputs: int
     ) -> tuple[fx.GraphModule, fx.GraphModule]:
         """Capture, then split as torch does."""
-        name = device_name(device_of(joint))
         try:
+            name = device_name(device_of(joint))
             self.capture = capture(
                 joint, num_fwd_outputs, name=self.owner.model_name(), device_name=name
             )
             self.owner.captured(self)
-        except CaptureFailed as error:
-            self.owner.problems.append(f"a region cannot be captured: {error.message}")
+        except Exception as error:  # noqa: BLE001  the script must run on
+            self.capture = None
+            self.owner.problems.append(f"a region cannot be captured: {error}")
         return super().partition(joint, num_fwd_outputs)
 
     def forward_ended(self, outputs: Sequence[Any]) -> None:
@@ -110,6 +111,7 @@ class Recorder:
         self.graphs: dict[int, records.Region] = {}
         self.shape = ""
         self._calls = ExitStack()
+        self._compiled: list[nn.Module] = []
         self._starts: list[float] = []
         self._alive: dict[int, Storage] = {}
         self._resident = 0
@@ -135,14 +137,28 @@ class Recorder:
             self.roots[module] = None
             self._device = next(module.parameters()).device
         self.shape = self.shape or signature(args, kwargs)
-        self.clock.forward()
-        if self.clock.step >= CAPTURE and not self._complete:
-            self._compile(module)
-        return call()
+        self._watched(self.clock.forward)
+        if self._complete or self.clock.step < CAPTURE or module._compiled_call_impl is not None:
+            return call()
+        self._compiled.append(module)
+        return compile_in_place(module, self._backend, call, self._not_captured)
 
     def _backward_called(self, tensors: tuple[torch.Tensor, ...]) -> None:
         if self.clock.step == RECORD:
-            self._saved |= saved_storages(tensors)
+            self._watched(lambda: self._saved.update(saved_storages(tensors)))
+
+    def _watched(self, work: Callable[[], None]) -> None:
+        """Do our own work inside the script; if it fails the recording is over, not the script."""
+        try:
+            work()
+        except Exception as error:
+            self.problems.append(f"the recording failed: {type(error).__name__}: {error}")
+            self._finish()
+            if not self.keep_running:
+                raise StopScript from error
+
+    def _not_captured(self, error: TorchDynamoException) -> None:
+        self.problems.append(f"the model cannot be captured: {first_line(error)}")
 
     def _step_begins(self, step: int) -> None:
         self._starts.append(time.perf_counter())
@@ -193,10 +209,6 @@ class Recorder:
         )
         self._alive = {}
 
-    def _compile(self, module: nn.Module) -> None:
-        if getattr(module, "_compiled_call_impl", None) is None:
-            module.compile(backend=self._backend)
-
     def _backend(self, gm: fx.GraphModule, example_inputs: list[Any]) -> Any:
         region = CapturedRegion(self)
         self.regions.append(region)
@@ -215,12 +227,11 @@ class Recorder:
         self._complete = True
         self._calls.close()
         self.clock.close()
+        for module in self._compiled:
+            module._compiled_call_impl = None
         allocator = self._stop_allocator()
         if allocator is not None and self.clock.step >= OUTSIDE:
             self._observe_outside(allocator)
-        for module in self.roots:
-            if self.clock.step >= CAPTURE:
-                module._compiled_call_impl = None
 
     def _observe_outside(self, allocator: Allocator) -> None:
         for region in self.regions:

@@ -6,8 +6,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import fx
+import torch
+from torch import fx, nn
 from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.exc import TorchDynamoException
 from torch._functorch.partitioners import default_partition
 from torch.fx.graph import _BoxedCodeGen
 
@@ -75,6 +77,45 @@ def compile_region(region: Region, gm: fx.GraphModule, example_inputs: Sequence[
         keep_inference_input_mutations=True,
     )
     return compiler(gm, example_inputs)
+
+
+def compile_in_place(
+    module: nn.Module,
+    backend: Callable[..., Any],
+    call: Callable[[], Any],
+    failed: Callable[[TorchDynamoException], None],
+) -> Any:
+    """Compile a module and make its first call.
+
+    If the tracer fails, the module and the random generators are put back, `failed` is told, and
+    the call is made as if nothing had happened.
+    """
+    state = _random_state()
+    module.compile(backend=backend)
+    try:
+        return call()
+    except TorchDynamoException as error:
+        module._compiled_call_impl = None
+        failed(error)
+        _restore_random_state(state)
+        return call()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without its pages of advice."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _random_state() -> tuple[torch.Tensor, list[torch.Tensor]]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return torch.get_rng_state(), cuda
+
+
+def _restore_random_state(state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1]:
+        torch.cuda.set_rng_state_all(state[1])
 
 
 Hook = Callable[[Sequence[Any]], None]

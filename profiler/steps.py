@@ -12,13 +12,16 @@ class StepClock:
     """A step begins with the first training forward after an optimizer step.
 
     Several forwards and backwards before one optimizer step (gradient accumulation) are one step.
-    `on_step` is called with the number of the step that begins, from 0.
+    `on_step` is called with the number of the step that begins, from 0; `on_end` with the number of
+    the step whose optimizer has stepped.
     """
 
-    def __init__(self, on_step: Callable[[int], None]) -> None:
+    def __init__(
+        self, on_step: Callable[[int], None], on_end: Callable[[int], None] = lambda step: None
+    ) -> None:
         self.step = -1
-        self.optimizer_steps = 0
         self._on_step = on_step
+        self._on_end = on_end
         self._due = True
         self._handle = register_optimizer_step_post_hook(self._stepped)
 
@@ -34,5 +37,6 @@ class StepClock:
         self._handle.remove()
 
     def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self.optimizer_steps += 1
         self._due = True
+        if self.step >= 0:
+            self._on_end(self.step)

@@ -10,13 +10,14 @@ import torch
 from fastsa.profiler.allocator import Allocator, peak_delta, recorder
 from fastsa.profiler.resident import live_bytes
 
-LEAD_IN, RECORD, DONE = 1, 2, 3
+LEAD_IN, RECORD = 1, 2
 
 
 class StepCheck:
-    """Told of each step's beginning, records the second step after the first for its peak.
+    """Told of each step's beginning and end, records the third step for its peak.
 
     Steps that run while the allocator is recorded, and the first, are left out of the step time.
+    While somebody else profiles, nothing is recorded.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -36,25 +37,25 @@ class StepCheck:
     def step_begins(self, step: int) -> None:
         """Step `step` (from 0) is about to begin."""
         now = time.perf_counter()
-        if self._last is not None and step > DONE:
+        if self._last is not None and step > RECORD + 1:
             self._seconds.append(now - self._last)
-        self.steps = step
-        if step == LEAD_IN:
+        self.steps = step + 1
+        if step == LEAD_IN and not torch._C._autograd._profiler_enabled():
             self._allocator = recorder(self.device)
             self._allocator.__enter__()
         elif step == RECORD and self._allocator is not None:
             with self._allocator.span("step"):
                 pass
             self.resident_bytes = live_bytes(self.device)
-        elif step == DONE:
-            self._stop()
         self._last = time.perf_counter()
 
-    def close(self) -> None:
-        """The job is over; a recording that is still on ends."""
-        self._stop()
+    def step_ended(self, step: int) -> None:
+        """The optimizer of step `step` has stepped."""
+        if step == RECORD:
+            self.close()
 
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """End a recording that is still on."""
         allocator, self._allocator = self._allocator, None
         if allocator is None:
             return

@@ -103,9 +103,9 @@ class Job:
         self.decisions.append(region.decision)
         if self.check is None:
             self.check = StepCheck(device)
-            self._clock = StepClock(self.check.step_begins)
+            self._clock = StepClock(self.check.step_begins, self._step_ended)
             atexit.register(self.close)
-        elif self.check.steps < 1:
+        elif self.check.steps <= 1:
             self.warn(
                 "the model is captured as several regions and the budget holds for each alone: "
                 "the step's peak may be higher"
@@ -121,6 +121,18 @@ class Job:
         except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
             self.warn(f"the peak is not measured: {reason(error)}")
             self._stop_watching()
+
+    def _step_ended(self, step: int) -> None:
+        try:
+            if self.check is not None:
+                self.check.step_ended(step)
+        except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
+            self.warn(f"the peak is not measured: {reason(error)}")
+
+    @property
+    def warned(self) -> int:
+        """How many things were said."""
+        return len(self._warned)
 
     def warn(self, text: str) -> None:
         """Say something once."""
@@ -175,7 +187,7 @@ class Job:
             measured_peak_bytes=check.peak_bytes,
             predicted_step_seconds=decision.predicted_step_seconds,
             measured_step_seconds=check.step_seconds,
-            steps=check.steps + 1,
+            steps=check.steps,
         )
 
 

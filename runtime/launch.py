@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from fastsa.profiler.hooks import Call, RootCalls
 from fastsa.profiler.recorder import signature
+from fastsa.profiler.region import compile_in_place, first_line
 from fastsa.profiler.script import StopScript, run_script
 from fastsa.runtime.job import Job
 
@@ -65,36 +65,13 @@ class Launch:
         return self._first_call(module, call)
 
     def _first_call(self, module: nn.Module, call: Call) -> Any:
-        compiled = self.job.compiled
-        state = _random_state()
-        module.compile(backend=self.job.compile)
-        try:
-            result = call()
-        except TorchDynamoException as error:
-            if self.job.refusal is not None:
-                raise StopScript from error
-            module._compiled_call_impl = None
-            self.job.warn(
-                f"the model cannot be captured and trains unplanned: {_first_line(error)}"
-            )
-            _restore_random_state(state)
-            return call()
-        if self.job.compiled == compiled:
+        compiled, warned = self.job.compiled, self.job.warned
+        result = compile_in_place(module, self.job.compile, call, self._failed)
+        if self.job.compiled == compiled and self.job.warned == warned:
             self.job.warn("nothing of the model could be captured: it trains unplanned")
         return result
 
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def _random_state() -> tuple[torch.Tensor, list[torch.Tensor]]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    return torch.get_rng_state(), cuda
-
-
-def _restore_random_state(state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1]:
-        torch.cuda.set_rng_state_all(state[1])
+    def _failed(self, error: TorchDynamoException) -> None:
+        if self.job.refusal is not None:
+            raise StopScript from error
+        self.job.warn(f"the model cannot be captured and trains unplanned: {first_line(error)}")

@@ -1,0 +1,152 @@
+"""Planned training gives the same bits as the plain script, whatever the plan."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from random_plans import random_plan
+from runtime_models import CASES, Case
+from torch import fx, nn
+
+from fastsa.planner.plan import Plan
+from fastsa.planner.solve import plan
+from fastsa.planner.validation import validate
+from fastsa.profiler.capture import Capture, capture
+from fastsa.profiler.region import Modules, Region, compile_region
+from fastsa.runtime.decision import base_plan
+from fastsa.runtime.partition import partition
+
+STEPS = 3
+Trace = list[torch.Tensor]
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def train(case: Case, prepare: Callable[[nn.Module], object], autocast: bool = False) -> Trace:
+    """Losses, gradients, parameters and buffers of a few steps, every bit of them."""
+    torch.manual_seed(0)
+    model = case.make()
+    prepare(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    trace: Trace = []
+    for step in range(STEPS):
+        torch.manual_seed(step)
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            loss = case.loss(model)
+        loss.backward()
+        trace.append(loss.detach().clone())
+        trace += [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        trace += [buffer.clone() for buffer in model.buffers()]
+        trace.append(torch.rand(3))  # the generator is where it would be
+        optimizer.step()
+    return trace
+
+
+def same(left: Trace, right: Trace) -> bool:
+    return len(left) == len(right) and all(map(torch.equal, left, right))
+
+
+class WithPlan(Region):
+    """A region under whatever plan `choose` makes of its capture."""
+
+    def __init__(self, choose: Callable[[Capture], Plan]) -> None:
+        self.choose = choose
+        self.plans: list[Plan] = []
+
+    def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
+        captured = capture(joint, num_fwd_outputs, name="test", device_name="cpu")
+        chosen = self.choose(captured)
+        validate(captured.graph, chosen)
+        self.plans.append(chosen)
+        return partition(captured, chosen)
+
+    def compile(self, model: nn.Module) -> None:
+        model.compile(backend=lambda gm, inputs: compile_region(self, gm, inputs))
+
+
+@pytest.mark.parametrize("budget", ["100%", "85%", "70%", "60%"])
+@pytest.mark.parametrize("name", CASES)
+def test_backend_equals_eager(name: str, budget: str, tmp_path: Path) -> None:
+    """Through `torch.compile(backend="fastsa")`, at several budgets, fp32."""
+    options = {"budget": budget, "store": tmp_path / "s.db", "time_limit": 0.5, "best_effort": True}
+    eager = train(CASES[name], lambda model: None)
+    planned = train(CASES[name], lambda model: model.compile(backend="fastsa", options=options))
+    assert same(planned, eager)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("name", CASES)
+def test_any_legal_plan_equals_eager(name: str, seed: int) -> None:
+    """Random orders, random forgetting, ops run several times."""
+    region = WithPlan(lambda captured: random_plan(captured.graph, random.Random(seed)))
+    eager = train(CASES[name], lambda model: None)
+    planned = train(CASES[name], region.compile)
+    assert any(len(p.sequence) > len(set(p.sequence)) for p in region.plans)
+    assert same(planned, eager)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_autocast_equals_the_unplanned_compiled_graph(name: str) -> None:
+    """Under autocast torch's compiled graph may differ from eager; a plan must not add to it."""
+    unplanned = Region()
+    compiled = train(
+        CASES[name],
+        lambda model: model.compile(
+            backend=lambda gm, inputs: compile_region(unplanned, gm, inputs)
+        ),
+        autocast=True,
+    )
+    torch._dynamo.reset()
+    region = WithPlan(lambda captured: random_plan(captured.graph, random.Random(0)))
+    planned = train(CASES[name], region.compile, autocast=True)
+    assert same(planned, compiled)
+
+
+def test_a_plan_that_forgets_to_replay_would_be_seen() -> None:
+    """The comparison is sharp: without replay of dropout the gradients differ."""
+    from fastsa.runtime import partition as module
+
+    region = WithPlan(lambda captured: random_plan(captured.graph, random.Random(1)))
+    eager = train(CASES["gpt"], lambda model: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "is_random", lambda node: False)
+        assert not same(train(CASES["gpt"], region.compile), eager)
+
+
+def test_reading_an_updated_buffer_again_would_be_seen() -> None:
+    """The comparison is sharp: recomputing a read of an updated buffer gives other gradients."""
+
+    def reckless(captured: Capture) -> Plan:
+        ops = tuple(
+            msgspec.structs.replace(op, recomputable=op.recomputable or "copy_" not in op.target)
+            for op in captured.graph.ops
+        )
+        captured.graph = msgspec.structs.replace(captured.graph, ops=ops)
+        return random_plan(captured.graph, random.Random(3), forget=0.9)
+
+    eager = train(CASES["buffer"], lambda model: None)
+    assert not same(train(CASES["buffer"], WithPlan(reckless).compile), eager)
+
+
+def test_the_solver_s_tightest_plan_equals_eager() -> None:
+    """The plan with the lowest peak the planner finds, which recomputes the most."""
+
+    def tightest(captured: Capture) -> Plan:
+        ops = tuple(msgspec.structs.replace(op, seconds=1e-3) for op in captured.graph.ops)
+        captured.graph = msgspec.structs.replace(captured.graph, ops=ops)
+        least = base_plan(captured.graph).minimum_budget_bytes
+        return plan(captured.graph, least, time_limit=1.0)
+
+    region = WithPlan(tightest)
+    assert same(train(CASES["gpt"], region.compile), train(CASES["gpt"], lambda model: None))
