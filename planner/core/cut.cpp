@@ -6,11 +6,11 @@
 namespace fastsa {
 namespace {
 
-// Capacities are whole numbers: all ops' seconds together are 2^36, rounded down, and a cut through
+// Capacities are whole numbers: all ops' seconds together are 2^44, rounded down, and a cut through
 // what may not be recomputed is dearer than any other.
-constexpr double kWhole = 68719476736.0;
-constexpr double kLargestKeep = 1125899906842624.0;  // 2^50, of all values together
-constexpr Capacity kNever = Capacity{1} << 52;
+constexpr double kWhole = 0x1p44;
+constexpr double kLargestKeep = 0x1p56;  // of all values together
+constexpr Capacity kNever = Capacity{1} << 58;
 
 }  // namespace
 

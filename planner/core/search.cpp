@@ -66,19 +66,27 @@ void search_with_closures(const Order& from, double temperature, const Objective
   anneal(schedule, moves, objective, {start, start * kCoolingRatio, effort}, chain);
 }
 
+// A share of what is left of the time, or of all the iterations.
+Effort part(const Effort& effort, double of_iterations, double of_time_left, const Chain& chain) {
+  Effort part = effort.share(of_iterations);
+  if (effort.seconds < kForever) part.seconds = chain.stop.left() * of_time_left;
+  return part;
+}
+
 Bound search_portfolio(const Effort& effort, Chain& chain) {
   const Order base = chain.best.graph().base_order();
   const Objective objective = penalty(chain);
-  search_with_closures(base, kStartTemperature, objective, effort.share(0.05), chain);
-  const Cuts cuts = explore_cuts(objective, effort.share(0.2), chain);
+  search_with_closures(base, kStartTemperature, objective, part(effort, 0.05, 0.05, chain), chain);
+  const Cuts cuts = explore_cuts(objective, part(effort, 0, 0.2, chain), chain);
+  search_as_published(part(effort, 0.1, 0.1, chain), chain);
   for (const Start& start : cuts.starts) {
-    search_with_closures(start.order, kWarmTemperature, objective, effort.share(0.1), chain);
+    search_with_closures(start.order, kWarmTemperature, objective, part(effort, 0.1, 0.12, chain),
+                         chain);
   }
-  search_with_closures(base, kStartTemperature, objective, effort.share(0.2), chain);
-  search_as_published(effort.share(0.1), chain);
+  search_with_closures(base, kStartTemperature, objective, part(effort, 0.25, 0.4, chain), chain);
   clean(chain.best, chain.stop);
-  const Order best = chain.best.order();
-  search_with_closures(best, kWarmTemperature, objective, effort.share(0.15), chain);
+  search_with_closures(chain.best.order(), kWarmTemperature, objective,
+                       part(effort, 0.2, 0.95, chain), chain);
   return cuts.bound;
 }
 

@@ -10,6 +10,7 @@
 namespace fastsa {
 namespace {
 
+constexpr double kRounding = 1e-10;  // of the step time: below the validator's tolerance
 constexpr auto kTick = std::chrono::milliseconds(10);
 
 void check(const Graph& graph, const Request& request) {
@@ -158,7 +159,8 @@ class Solver {
 
   static Status judge(const Claim& claim) {
     if (claim.peak > claim.budget) return Status::kNotFound;
-    const bool optimal = claim.seconds - claim.base_seconds <= claim.lower_bound;
+    const Seconds gap = claim.seconds - claim.base_seconds - claim.lower_bound;
+    const bool optimal = gap <= kRounding * claim.base_seconds;
     return optimal ? Status::kOptimal : Status::kFeasible;
   }
 

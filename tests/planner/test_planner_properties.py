@@ -142,3 +142,17 @@ def test_threads_and_algorithms(algorithm: str, threads: int) -> None:
     check(graph, answer)
     assert answer.planner.algorithm == algorithm
     assert answer.planner.threads == threads
+
+
+@slow_to_draw
+@given(legal_graphs(), st.floats(0, 1), st.integers(0, 5))
+def test_no_plan_of_any_algorithm_beats_the_bound(graph: Graph, share: float, seed: int) -> None:
+    whole = plan(graph, ROOM, iterations=0)
+    low = whole.minimum_budget_bytes
+    budget = int(low + share * (whole.base_peak_bytes - low))
+    bounded = plan(graph, budget, iterations=1000, time_limit=None, seed=seed)
+    other = plan(
+        graph, budget, iterations=5000, time_limit=None, seed=seed, algorithm="fastsa-paper"
+    )
+    if other.fits:
+        assert bounded.lower_bound_seconds <= other.extra_seconds + 1e-9 * other.base_seconds

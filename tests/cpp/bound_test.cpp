@@ -1,0 +1,106 @@
+#include "core/bound.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "core/just_in_time.h"
+#include "core/validate.h"
+#include "graphs.h"
+
+namespace fastsa {
+namespace {
+
+// The least extra time of any legal plan within the budget with at most `most` runs, by trying all.
+class Exhaustive {
+ public:
+  Exhaustive(const Graph& graph, Bytes budget, std::size_t most)
+      : graph_(graph), budget_(budget), most_(most) {
+    ran_.assign(static_cast<std::size_t>(graph.ops()), 0);
+    extend(0, 0);
+  }
+
+  Seconds best() const { return best_; }
+
+ private:
+  void extend(SegmentId segment, Seconds seconds) {
+    if (seconds >= best_) return;
+    if (missing_ == -1) missing_ = graph_.ops();
+    if (missing_ == 0 && simulate(graph_, sequence_).peak <= budget_) best_ = seconds;
+    if (sequence_.size() == most_) return;
+    for (SegmentId s = segment; s < graph_.segments(); ++s) {
+      for (OpId op = 0; op < graph_.ops(); ++op) try_op(op, s, seconds);
+    }
+  }
+
+  void try_op(OpId op, SegmentId segment, Seconds seconds) {
+    const bool again = ran_[op] > 0;
+    if (again &&
+        (!graph_.recomputable(op) || graph_.region(op) != graph_.segment_region(segment))) {
+      return;
+    }
+    if (!again && graph_.segment(op) != segment) return;
+    for (ValueId v : graph_.inputs(op)) {
+      if (ran_[graph_.producer(v)] == 0) return;
+    }
+    sequence_.push_back(op);
+    missing_ -= again ? 0 : 1;
+    ++ran_[op];
+    extend(segment, seconds + graph_.seconds(op));
+    --ran_[op];
+    missing_ += again ? 0 : 1;
+    sequence_.pop_back();
+  }
+
+  const Graph& graph_;
+  Bytes budget_;
+  std::size_t most_;
+  std::vector<int> ran_;
+  OpId missing_ = -1;
+  std::vector<OpId> sequence_;
+  Seconds best_ = std::numeric_limits<Seconds>::infinity();
+};
+
+Seconds bound_of(const Graph& graph, Bytes budget) {
+  const Stop stop(kForever);
+  Chain chain(graph, budget, 0, stop);
+  return explore_cuts(Objective::penalty(budget, 1), Effort{}, chain).bound.seconds;
+}
+
+TEST(Bound, IsNeverAboveTheBestPlan) {
+  int above_zero = 0;
+  for (std::uint64_t seed = 0; seed < 150; ++seed) {
+    const Graph graph = testing::random_graph(seed, {.ops = 5, .segments = 2});
+    const Bytes peak = simulate(graph, graph.base_order().sequence).peak;
+    for (const Bytes budget : {peak - 1, peak * 9 / 10, peak * 3 / 4, peak / 2}) {
+      const Exhaustive exhaustive(graph, budget, 7);
+      const Seconds extra = exhaustive.best() - graph.total_seconds();
+      const Seconds bound = bound_of(graph, budget);
+      EXPECT_LE(bound, extra + 1e-9) << seed << " " << budget;
+      if (bound > 0 && extra < kForever) ++above_zero;
+    }
+  }
+  EXPECT_GT(above_zero, 0) << "a bound that is always zero shows nothing";
+}
+
+TEST(Bound, HoldsOnAChain) {
+  const Graph graph = testing::chain_graph(3);
+  for (Bytes budget = 3 * 8; budget <= 4 * 8; budget += 8) {
+    const Seconds extra = Exhaustive(graph, budget, 9).best() - graph.total_seconds();
+    EXPECT_LE(bound_of(graph, budget), extra + 1e-9);
+  }
+}
+
+TEST(JustInTime, IsLegalWhateverIsDropped) {
+  for (std::uint64_t seed = 0; seed < 100; ++seed) {
+    const Graph graph = testing::random_graph(seed, {.ops = 25, .segments = 4});
+    Random random(seed);
+    std::vector<char> dropped;
+    for (ValueId v = 0; v < graph.values(); ++v) dropped.push_back(random.chance(0.5) ? 1 : 0);
+    const Verdict verdict = validate(graph, just_in_time(graph, dropped));
+    EXPECT_TRUE(verdict.ok()) << seed << " " << verdict.position << " " << describe(verdict.reason);
+  }
+}
+
+}  // namespace
+}  // namespace fastsa
