@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import msgspec
 
@@ -31,6 +32,18 @@ class PlanKey(msgspec.Struct, frozen=True):
     torch: str
     cuda: str | None
     planner: str
+
+    @classmethod
+    def of(cls, graph: str, *, device: str, versions: Mapping[str, str], planner: str) -> PlanKey:
+        """The key of a graph's plans on a device, under the versions a profile or a job has."""
+        cuda = versions.get("cuda", "none")
+        return cls(
+            graph=graph,
+            device=device,
+            torch=versions.get("torch", ""),
+            cuda=None if cuda == "none" else cuda,
+            planner=planner,
+        )
 
     def digest(self) -> str:
         """sha256 (hex) of the key."""

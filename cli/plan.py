@@ -171,13 +171,8 @@ def _key(profile: Profile, graph: Graph) -> PlanKey:
     from fastsa.cache.keys import PlanKey
     from fastsa.planner.solve import PLANNER_VERSION
 
-    cuda = profile.versions.get("cuda", "none")
-    return PlanKey(
-        graph=graph.hash(),
-        device=profile.device,
-        torch=profile.versions.get("torch", ""),
-        cuda=None if cuda == "none" else cuda,
-        planner=PLANNER_VERSION,
+    return PlanKey.of(
+        graph.hash(), device=profile.device, versions=profile.versions, planner=PLANNER_VERSION
     )
 
 

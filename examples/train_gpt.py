@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import statistics
 import time
 
 import torch
@@ -93,13 +94,13 @@ def get_batch(text: Tensor, batch_size: int, context: int, device: str) -> tuple
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--batch-size", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--context", type=int, default=256, help="tokens per sequence")
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--heads", type=int, default=6)
     parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     return parser.parse_args()
@@ -131,9 +132,8 @@ def main() -> None:
         print(f"step {step:3d}  loss {loss.item():#.9g}", flush=True)
         seconds.append(time.perf_counter() - start)
 
-    seconds = seconds[1:] or seconds  # the first step is a warm-up
     if seconds:
-        print(f"average step {sum(seconds) / len(seconds):.3f} s")
+        print(f"median step {statistics.median(seconds):.3f} s")
 
 
 if __name__ == "__main__":

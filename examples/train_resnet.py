@@ -1,6 +1,7 @@
 """Train a small ResNet on images the script makes: a plain eager loop."""
 
 import argparse
+import statistics
 import time
 
 import torch
@@ -118,9 +119,8 @@ def main() -> None:
         print(f"step {step:3d}  loss {loss.item():#.9g}", flush=True)
         seconds.append(time.perf_counter() - start)
 
-    seconds = seconds[1:] or seconds  # the first step is a warm-up
     if seconds:
-        print(f"average step {sum(seconds) / len(seconds):.3f} s")
+        print(f"median step {statistics.median(seconds):.3f} s")
     print(f"accuracy {accuracy(model, images, args.batch_size):.3f}")
 
 

@@ -86,12 +86,8 @@ class _Decider:
             if store:
                 store.add_graph(graph, captured_hash)
         self.graph = graph
-        self.key = PlanKey(
-            graph=graph.hash(),
-            device=self.name,
-            torch=self.versions["torch"],
-            cuda=self.versions["cuda"],
-            planner=PLANNER_VERSION,
+        self.key = PlanKey.of(
+            graph.hash(), device=self.name, versions=self.versions, planner=PLANNER_VERSION
         )
         self.resident = self.resident_bytes()
 
