@@ -111,7 +111,7 @@ Effort Effort::share(double fraction) const {
   if (iterations != effort.iterations) {
     effort.iterations = static_cast<std::int64_t>(static_cast<double>(iterations) * fraction);
   }
-  effort.seconds = seconds * fraction;
+  if (seconds < kForever) effort.seconds = seconds * fraction;
   return effort;
 }
 

@@ -9,7 +9,7 @@
 namespace fastsa {
 namespace {
 
-constexpr std::size_t kStarts = 3;
+constexpr std::size_t kStarts = 4;
 constexpr int kPrices = 14;          // per moment
 constexpr int kEvenMoments = 10;     // sampled evenly over each segment
 constexpr int kLargeMoments = 6;     // the first ops of a segment that touch more than any before
@@ -94,11 +94,12 @@ class Explorer {
     double low = 0;
     double high = 0;
     double best = -1;
+    Start start{{}, std::numeric_limits<double>::infinity()};
     for (int i = 0; i < kPrices && !over(); ++i) {
       const Cut cut = at.solve(price, chain_.stop);
-      if (!cut.complete) return;
+      if (!cut.complete) break;
       ++solves_;
-      take(cut);
+      take(cut, start);
       if (cut.bound > best) {
         best = cut.bound;
         price_ = price;
@@ -107,20 +108,25 @@ class Explorer {
       if (low > 0 && high > 0 && high / low < 1.01) break;
       price = high == 0 ? low * kStride : low == 0 ? high / kStride : std::sqrt(low * high);
     }
+    keep(std::move(start));
   }
 
-  void take(const Cut& cut) {
+  void take(const Cut& cut, Start& best) {
     if (cut.bound > cuts_.bound.seconds) cuts_.bound = {cut.bound, kAssumes};
     Order order = just_in_time(graph_, cut.dropped);
     const Footprint footprint = simulate(graph_, order.sequence);
     const double value = objective_.value(footprint.seconds, footprint.peak);
+    if (value < best.value) best = {std::move(order), value};
+  }
+
+  // One start per moment at most: starts of neighbouring prices lead to the same place.
+  void keep(Start start) {
     auto& starts = cuts_.starts;
-    const auto place = std::ranges::upper_bound(starts, value, {}, &Start::value);
-    const auto same = [value](const Start& start) { return start.value == value; };
-    if (std::ranges::any_of(starts, same)) return;
-    if (place == starts.end() && starts.size() >= kStarts) return;
-    chain_.best.offer(order);
-    starts.insert(place, {std::move(order), value});
+    const auto place = std::ranges::upper_bound(starts, start.value, {}, &Start::value);
+    const auto same = [&](const Start& other) { return other.value == start.value; };
+    if (start.order.sequence.empty() || std::ranges::any_of(starts, same)) return;
+    chain_.best.offer(start.order);
+    starts.insert(place, std::move(start));
     if (starts.size() > kStarts) starts.pop_back();
   }
 

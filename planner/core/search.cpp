@@ -10,7 +10,7 @@ namespace {
 
 // Temperatures as published: from 0.1% of the objective down to 0.01% of that.
 constexpr double kStartTemperature = 1e-3;
-constexpr double kWarmTemperature = kStartTemperature / 30;
+constexpr double kWarmTemperature = 6e-5;  // of a start that is good already
 constexpr double kCoolingRatio = 1e-4;
 constexpr std::int64_t kGroupedIterations = 20'000'000;
 constexpr std::int64_t kUngroupedIterations = 2'000'000;
@@ -18,6 +18,9 @@ constexpr double kGroupedShare = 10.0 / 11;
 
 constexpr Slot kRoominess = 4;
 constexpr Slot kClosureRoominess = 8;
+
+// Of the step time: a smaller gap to the bound is none.
+constexpr double kRounding = 1e-10;
 
 // Going over the budget by all of the unplanned peak costs this many step times.
 constexpr double kPricePerPeak = 4;
@@ -73,20 +76,30 @@ Effort part(const Effort& effort, double of_iterations, double of_time_left, con
   return part;
 }
 
+bool optimal(const Chain& chain, const Bound& bound) {
+  const Seconds base = chain.best.graph().total_seconds();
+  return chain.best.fits() &&
+         chain.best.footprint().seconds - base <= bound.seconds + kRounding * base;
+}
+
 Bound search_portfolio(const Effort& effort, Chain& chain) {
   const Order base = chain.best.graph().base_order();
   const Objective objective = penalty(chain);
-  search_with_closures(base, kStartTemperature, objective, part(effort, 0.05, 0.05, chain), chain);
+  const auto anneal_from = [&](const Order& order, double temperature, const Effort& given) {
+    search_with_closures(order, temperature, objective, given, chain);
+  };
+  anneal_from(base, kStartTemperature, part(effort, 0.05, 0.05, chain));
   const Cuts cuts = explore_cuts(objective, part(effort, 0, 0.2, chain), chain);
+  if (optimal(chain, cuts.bound)) return cuts.bound;
   search_as_published(part(effort, 0.1, 0.1, chain), chain);
+  anneal_from(base, kStartTemperature, part(effort, 0.2, 0.2, chain));
   for (const Start& start : cuts.starts) {
-    search_with_closures(start.order, kWarmTemperature, objective, part(effort, 0.1, 0.12, chain),
-                         chain);
+    anneal_from(start.order, kWarmTemperature, part(effort, 0.1, 0.2, chain));
   }
-  search_with_closures(base, kStartTemperature, objective, part(effort, 0.25, 0.4, chain), chain);
-  clean(chain.best, chain.stop);
-  search_with_closures(chain.best.order(), kWarmTemperature, objective,
-                       part(effort, 0.2, 0.95, chain), chain);
+  for (double share = 0.3; share <= 1 && !optimal(chain, cuts.bound); share += 0.3) {
+    clean(chain.best, chain.stop);
+    anneal_from(chain.best.order(), kWarmTemperature, part(effort, 0.1, share, chain));
+  }
   return cuts.bound;
 }
 
