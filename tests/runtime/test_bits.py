@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -75,14 +76,33 @@ class WithPlan(Region):
         model.compile(backend=lambda gm, inputs: compile_region(self, gm, inputs))
 
 
+def unplanned(model: nn.Module) -> None:
+    """Compile a model as torch does when nothing is planned."""
+    model.compile(backend=lambda gm, inputs: compile_region(Region(), gm, inputs))
+
+
+@cache
+def expected(name: str) -> Trace:
+    """What the plain script gives, which the compiled graph without a plan gives too."""
+    eager = train(CASES[name], lambda model: None)
+    torch._dynamo.reset()
+    compiled = train(CASES[name], unplanned)
+    torch._dynamo.reset()
+    if same(compiled, eager):
+        return eager
+    # torch 2.11's own compiled graph of the buffer model differs from eager in the last bit.
+    assert (name, torch.__version__ < "2.13") == ("buffer", True)
+    return compiled
+
+
 @pytest.mark.parametrize("budget", ["100%", "85%", "70%", "60%"])
 @pytest.mark.parametrize("name", CASES)
 def test_backend_equals_eager(name: str, budget: str, tmp_path: Path) -> None:
     """Through `torch.compile(backend="fastsa")`, at several budgets, fp32."""
     options = {"budget": budget, "store": tmp_path / "s.db", "time_limit": 0.5, "best_effort": True}
-    eager = train(CASES[name], lambda model: None)
+    wanted = expected(name)
     planned = train(CASES[name], lambda model: model.compile(backend="fastsa", options=options))
-    assert same(planned, eager)
+    assert same(planned, wanted)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -90,23 +110,16 @@ def test_backend_equals_eager(name: str, budget: str, tmp_path: Path) -> None:
 def test_any_legal_plan_equals_eager(name: str, seed: int) -> None:
     """Random orders, random forgetting, ops run several times."""
     region = WithPlan(lambda captured: random_plan(captured.graph, random.Random(seed)))
-    eager = train(CASES[name], lambda model: None)
+    wanted = expected(name)
     planned = train(CASES[name], region.compile)
     assert any(len(p.sequence) > len(set(p.sequence)) for p in region.plans)
-    assert same(planned, eager)
+    assert same(planned, wanted)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_autocast_equals_the_unplanned_compiled_graph(name: str) -> None:
     """Under autocast torch's compiled graph may differ from eager; a plan must not add to it."""
-    unplanned = Region()
-    compiled = train(
-        CASES[name],
-        lambda model: model.compile(
-            backend=lambda gm, inputs: compile_region(unplanned, gm, inputs)
-        ),
-        autocast=True,
-    )
+    compiled = train(CASES[name], unplanned, autocast=True)
     torch._dynamo.reset()
     region = WithPlan(lambda captured: random_plan(captured.graph, random.Random(0)))
     planned = train(CASES[name], region.compile, autocast=True)
@@ -118,10 +131,10 @@ def test_a_plan_that_forgets_to_replay_would_be_seen() -> None:
     from fastsa.runtime import partition as module
 
     region = WithPlan(lambda captured: random_plan(captured.graph, random.Random(1)))
-    eager = train(CASES["gpt"], lambda model: None)
+    wanted = expected("gpt")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "is_random", lambda node: False)
-        assert not same(train(CASES["gpt"], region.compile), eager)
+        assert not same(train(CASES["gpt"], region.compile), wanted)
 
 
 def test_reading_an_updated_buffer_again_would_be_seen() -> None:
@@ -135,8 +148,7 @@ def test_reading_an_updated_buffer_again_would_be_seen() -> None:
         captured.graph = msgspec.structs.replace(captured.graph, ops=ops)
         return random_plan(captured.graph, random.Random(3), forget=0.9)
 
-    eager = train(CASES["buffer"], lambda model: None)
-    assert not same(train(CASES["buffer"], WithPlan(reckless).compile), eager)
+    assert not same(train(CASES["buffer"], WithPlan(reckless).compile), expected("buffer"))
 
 
 def test_the_solver_s_tightest_plan_equals_eager() -> None:
@@ -149,4 +161,4 @@ def test_the_solver_s_tightest_plan_equals_eager() -> None:
         return plan(captured.graph, least, time_limit=1.0)
 
     region = WithPlan(tightest)
-    assert same(train(CASES["gpt"], region.compile), train(CASES["gpt"], lambda model: None))
+    assert same(train(CASES["gpt"], region.compile), expected("gpt"))
