@@ -15,7 +15,7 @@ constexpr int kEvenMoments = 10;     // sampled evenly over each segment
 constexpr int kLargeMoments = 6;     // the first ops of a segment that touch more than any before
 constexpr double kFirstPrice = 0.2;  // step times per unplanned peak
 constexpr double kStride = 4;
-constexpr std::int64_t kMostSolves = 400;
+constexpr std::int64_t kMostSolves = 2000;
 constexpr const char* kAssumes =
     "the graph's op times, and nothing about the order: it holds for every legal plan";
 
@@ -49,18 +49,22 @@ std::vector<Moment> moments_of(const Graph& graph, OpId first, OpId last) {
   return moments;
 }
 
+// The starts of all segments first: together they say what each region drops.
 std::vector<Moment> all_moments(const Graph& graph) {
-  std::vector<Moment> moments;
+  std::vector<Moment> starts;
+  std::vector<Moment> others;
   for (OpId first = 0; first < graph.ops();) {
     OpId last = first;
     while (last < graph.ops() && graph.segment(last) == graph.segment(first)) ++last;
     if (graph.segment(first) > 0 || last == graph.ops()) {
       const auto these = moments_of(graph, first, last);
-      moments.insert(moments.end(), these.begin(), these.end());
+      starts.push_back(these.front());
+      others.insert(others.end(), these.begin() + 1, these.end());
     }
     first = last;
   }
-  return moments;
+  starts.insert(starts.end(), others.begin(), others.end());
+  return starts;
 }
 
 class Explorer {
@@ -76,8 +80,10 @@ class Explorer {
   Cuts run() {
     for (const Moment& moment : all_moments(graph_)) {
       if (over()) break;
+      if (moment.op_itself && !together_.empty()) keep_together();
       explore(moment);
     }
+    if (!together_.empty()) keep_together();
     return std::move(cuts_);
   }
 
@@ -94,12 +100,14 @@ class Explorer {
     double low = 0;
     double high = 0;
     double best = -1;
+    std::vector<char> fitting;  // what the lowest price drops that keeps few enough
     Start start{{}, std::numeric_limits<double>::infinity()};
     for (int i = 0; i < kPrices && !over(); ++i) {
       const Cut cut = at.solve(price, chain_.stop);
       if (!cut.complete) break;
       ++solves_;
       take(cut, start);
+      if (!moment.op_itself && cut.kept <= at.room()) fitting = cut.dropped;
       if (cut.bound > best) {
         best = cut.bound;
         price_ = price;
@@ -109,14 +117,31 @@ class Explorer {
       price = high == 0 ? low * kStride : low == 0 ? high / kStride : std::sqrt(low * high);
     }
     keep(std::move(start));
+    if (!fitting.empty()) join(fitting);
+  }
+
+  void join(const std::vector<char>& dropped) {
+    if (together_.empty()) together_.assign(dropped.size(), 0);
+    for (std::size_t v = 0; v < dropped.size(); ++v) together_[v] |= dropped[v];
+    ++joined_;
+  }
+
+  // With several regions no moment sees what all of them have to drop.
+  void keep_together() {
+    if (joined_ > 1) keep(start_from(together_));
+    together_.clear();
+  }
+
+  Start start_from(const std::vector<char>& dropped) const {
+    Order order = just_in_time(graph_, dropped);
+    const Footprint footprint = simulate(graph_, order.sequence);
+    return {std::move(order), objective_.value(footprint.seconds, footprint.peak)};
   }
 
   void take(const Cut& cut, Start& best) {
     if (cut.bound > cuts_.bound.seconds) cuts_.bound = {cut.bound, kAssumes};
-    Order order = just_in_time(graph_, cut.dropped);
-    const Footprint footprint = simulate(graph_, order.sequence);
-    const double value = objective_.value(footprint.seconds, footprint.peak);
-    if (value < best.value) best = {std::move(order), value};
+    Start start = start_from(cut.dropped);
+    if (start.value < best.value) best = std::move(start);
   }
 
   // One start per moment at most: starts of neighbouring prices lead to the same place.
@@ -138,6 +163,8 @@ class Explorer {
   double price_;  // where the last moment's search ended: the next starts there
   Clock::time_point start_ = Clock::now();
   std::int64_t solves_ = 0;
+  std::vector<char> together_;  // dropped at the start of any segment
+  int joined_ = 0;
   Cuts cuts_;
 };
 
