@@ -179,7 +179,7 @@ def _key(profile: Profile, graph: Graph) -> PlanKey:
 def _keep(plan: Plan, task: Task, output: Path | None) -> None:
     if output is not None:
         plan.write(output)
-    if task.key is not None:
+    if task.key is not None and plan.status != "infeasible":  # that has no sequence to store
         from fastsa.cache.store import Store
 
         with Store.open() as store:
