@@ -95,7 +95,7 @@ def expected(name: str) -> Trace:
     return compiled
 
 
-@pytest.mark.parametrize("budget", ["100%", "85%", "70%", "60%"])
+@pytest.mark.parametrize("budget", ["85%", "60%"])
 @pytest.mark.parametrize("name", CASES)
 def test_backend_equals_eager(name: str, budget: str, tmp_path: Path) -> None:
     """Through `torch.compile(backend="fastsa")`, at several budgets, fp32."""
@@ -105,7 +105,7 @@ def test_backend_equals_eager(name: str, budget: str, tmp_path: Path) -> None:
     assert same(planned, wanted)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", CASES)
 def test_any_legal_plan_equals_eager(name: str, seed: int) -> None:
     """Random orders, random forgetting, ops run several times."""
