@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from fastsa.cli import plan_text
 from fastsa.cli.plan_progress import bar
 from fastsa.errors import BadInput
 from fastsa.planner import budget as budgets
@@ -208,47 +209,6 @@ def _print(plan: Plan, task: Task, output: Path | None, as_json: bool) -> None:
         del document["sequence"]
         click.echo(msgspec.json.encode(document))
         return
-    width = max(len(name) for name, _ in _lines(plan, task))
-    click.echo(f"{text.printable(task.graph.name)}: {plan.status}")
-    for name, line in _lines(plan, task):
-        click.echo(f"  {name:{width}}  {line}")
+    click.echo(plan_text.describe(plan, task.graph, task.made_of))
     if output is not None:
-        click.echo(f"  {'written':{width}}  {output}")
-
-
-def _lines(plan: Plan, task: Task) -> Iterator[tuple[str, str]]:
-    yield "budget", f"{text.of_bytes(plan.budget_bytes)} for the step's own values: {task.made_of}"
-    if plan.status == "infeasible":
-        yield "peak", f"{text.of_bytes(plan.base_peak_bytes)} unplanned, predicted"
-    else:
-        yield (
-            "peak",
-            f"{text.of_bytes(plan.base_peak_bytes)} unplanned,"
-            f" {text.of_bytes(plan.peak_bytes)} planned"
-            f" ({text.of_share(plan.peak_bytes, plan.base_peak_bytes)}), predicted",
-        )
-        yield (
-            "step time",
-            f"{text.of_seconds(plan.base_seconds)} unplanned,"
-            f" {text.of_seconds(plan.extra_seconds)} more planned"
-            f" (+{text.of_share(plan.extra_seconds, plan.base_seconds)}), predicted",
-        )
-    yield (
-        "bound",
-        f"no plan takes less than {text.of_seconds(plan.lower_bound_seconds)} more, assuming "
-        + plan.lower_bound_assumes,
-    )
-    yield "minimum", f"{text.of_bytes(plan.minimum_budget_bytes)}, set by {_culprit(plan, task)}"
-    yield (
-        "search",
-        f"{plan.planner.algorithm}, {text.of_count(plan.planner.iterations)} iterations"
-        f" in {text.of_seconds(plan.planner.wall_seconds)}",
-    )
-
-
-def _culprit(plan: Plan, task: Task) -> str:
-    if plan.minimum_budget_op < 0:
-        return "nothing: the graph has no ops"
-    op = task.graph.ops[plan.minimum_budget_op]
-    known = (op.target, op.name, op.module, op.source)
-    return text.printable(f"op {op.id}: " + ", ".join(part for part in known if part))
+        click.echo(f"{output}: written")

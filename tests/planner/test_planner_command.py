@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 from planner_graphs import REAL, build, chain
 
+from fastsa.cli import plan as plan_command
 from fastsa.planner import graph as graphs
 from fastsa.planner import plan as plans
+from fastsa.planner.solve import ALGORITHMS
 from fastsa.planner.validation import validate
 
 COMMAND = [sys.executable, "-m", "fastsa", "plan"]
@@ -192,3 +194,7 @@ def test_help_is_quick_and_loads_no_torch() -> None:
         "assert not {'torch', 'rich', 'fastsa.planner._core'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+def test_the_command_knows_every_algorithm() -> None:
+    assert plan_command.ALGORITHMS == ALGORITHMS
