@@ -79,12 +79,12 @@ def _keep(recorder: Recorder, path: Path | None) -> None:
     from fastsa.cache.store import Store
     from fastsa.report.recorded import summary
 
-    for problem in recorder.problems:
-        click.echo(f"fastsa: {problem}", err=True)
     profile = recorder.profile()
     if profile is None:
         click.echo(f"fastsa: nothing recorded: {recorder.shortfall()}", err=True)
         return
+    for problem in recorder.problems:
+        click.echo(f"fastsa: {problem}", err=True)
     with Store.open(path) as store:
         identity = store.add_profile(profile)
     click.echo(summary(profile, identity), err=True)

@@ -15,6 +15,7 @@ import torch
 from torch._C._profiler import _EventType, _RecordFunctionFast
 from torch.profiler import ProfilerActivity, profile
 
+from fastsa.errors import FastsaError
 from fastsa.profiler.allocator import Event, locate
 
 _SPAN = "fastsa:"
@@ -32,6 +33,11 @@ class CpuAllocator:
         self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
 
     def __enter__(self) -> Self:
+        if torch._C._autograd._profiler_enabled():
+            raise FastsaError(
+                "somebody else is using torch.profiler, and two cannot record at a time",
+                hint="switch the script's own profiler off",
+            )
         self._profile.__enter__()
         return self
 

@@ -17,6 +17,7 @@ import torch
 from torch import fx, nn
 from torch._dynamo.exc import TorchDynamoException
 
+from fastsa.errors import reason
 from fastsa.profiler import profile as records
 from fastsa.profiler.allocator import Allocator, recorder
 from fastsa.profiler.autograd import saved_storages
@@ -25,7 +26,13 @@ from fastsa.profiler.device import device_name, versions
 from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls
 from fastsa.profiler.outside import Outside, observe, outside_op, storage_sizes, with_outside
 from fastsa.profiler.profile import Profile, Saved
-from fastsa.profiler.region import Region, compile_in_place, compile_region, first_line
+from fastsa.profiler.region import (
+    Region,
+    compile_in_place,
+    compile_region,
+    first_line,
+    is_compiled,
+)
 from fastsa.profiler.resident import Storage, live_bytes, live_storages
 from fastsa.profiler.script import StopScript
 from fastsa.profiler.steps import StepClock
@@ -138,7 +145,10 @@ class Recorder:
             self._device = next(module.parameters()).device
         self.shape = self.shape or signature(args, kwargs)
         self._watched(self.clock.forward)
-        if self._complete or self.clock.step < CAPTURE or module._compiled_call_impl is not None:
+        if self._complete or self.clock.step < CAPTURE or module in self._compiled:
+            return call()
+        if is_compiled(module):
+            self._has_problem("the script compiles its model itself")
             return call()
         self._compiled.append(module)
         return compile_in_place(module, self._backend, call, self._not_captured)
@@ -152,13 +162,17 @@ class Recorder:
         try:
             work()
         except Exception as error:
-            self.problems.append(f"the recording failed: {type(error).__name__}: {error}")
+            self._has_problem(f"the recording failed: {reason(error)}")
             self._finish()
             if not self.keep_running:
                 raise StopScript from error
 
     def _not_captured(self, error: TorchDynamoException) -> None:
-        self.problems.append(f"the model cannot be captured: {first_line(error)}")
+        self._has_problem(f"the model cannot be captured: {first_line(error)}")
+
+    def _has_problem(self, text: str) -> None:
+        if text not in self.problems:
+            self.problems.append(text)
 
     def _step_begins(self, step: int) -> None:
         self._starts.append(time.perf_counter())
@@ -184,8 +198,7 @@ class Recorder:
     # Recording --------------------------------------------------------------------------------
 
     def _start_allocator(self) -> None:
-        self.allocator = recorder(self._device)
-        self.allocator.__enter__()
+        self.allocator = recorder(self._device).__enter__()
 
     def _stop_allocator(self) -> Allocator | None:
         allocator, self.allocator = self.allocator, None
@@ -255,6 +268,8 @@ class Recorder:
 
     def shortfall(self) -> str:
         """Why there is no profile, in words."""
+        if self.problems:
+            return "; ".join(self.problems)
         if not self.roots:
             return "no module with parameters was called in training mode"
         if self._timeline is None:

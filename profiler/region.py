@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._dynamo import trace_rules
 from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.external_utils import wrap_inline
 from torch._functorch.partitioners import default_partition
 from torch.fx.graph import _BoxedCodeGen
 
@@ -91,7 +94,7 @@ def compile_in_place(
     the call is made as if nothing had happened.
     """
     state = _random_state()
-    module.compile(backend=backend)
+    module._compiled_call_impl = torch.compile(_traceable(module), backend=backend)
     try:
         return call()
     except TorchDynamoException as error:
@@ -99,6 +102,18 @@ def compile_in_place(
         failed(error)
         _restore_random_state(state)
         return call()
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether somebody has compiled a module already."""
+    return isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
+
+
+def _traceable(module: nn.Module) -> Callable[..., Any]:
+    # The tracer passes over torch's own files: a forward of torch's own (nn.Sequential) needs a
+    # frame around it. Other forwards are found by themselves, after the module's hooks.
+    call: Callable[..., Any] = module._call_impl
+    return wrap_inline(call) if trace_rules.check(module.forward) else call
 
 
 def first_line(error: Exception) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
+import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 
 from fastsa.errors import BadInput
 
@@ -22,17 +28,56 @@ def run_script(target: str, arguments: Sequence[str], *, module: bool = False) -
     """
     argv, path = sys.argv, list(sys.path)
     try:
+        sys.argv = [target, *arguments]
         if module:
-            sys.argv = [target, *arguments]
-            sys.path.insert(0, str(Path.cwd()))
-            runpy.run_module(target, run_name="__main__", alter_sys=True)
+            _import_first_from(Path.cwd())
+            _run_module(target)
         else:
-            file = Path(target)
-            if not file.is_file():
-                raise BadInput(f"{target}: no such script", hint="give the path of a Python file")
-            sys.argv = [target, *arguments]
-            sys.path.insert(0, str(file.resolve().parent))
-            runpy.run_path(target, run_name="__main__")
+            _run_file(target)
     finally:
         sys.argv = argv
         sys.path[:] = path
+
+
+def _import_first_from(folder: Path) -> None:
+    # Where fastsa itself was started from is no business of the script's imports.
+    if not sys.flags.safe_path:
+        sys.path[:1] = [str(folder)]
+
+
+def _run_module(name: str) -> None:
+    try:
+        found = importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        found = None
+    if found is None:
+        raise BadInput(f"{name}: no such module", hint="give the name of a Python module")
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def _run_file(target: str) -> None:
+    file = Path(target)
+    if not file.is_file():
+        raise BadInput(f"{target}: no such script", hint="give the path of a Python file")
+    _import_first_from(file.resolve().parent)
+    # Not runpy.run_path: it takes the path as given for `__file__`, `python` the absolute one.
+    path = os.path.abspath(target)  # noqa: PTH100  Path.absolute keeps `..`
+    with io.open_code(path) as source:
+        code = compile(source.read(), path, "exec", dont_inherit=True)
+    with _as_main(path) as main:
+        exec(code, main.__dict__)  # noqa: S102  running the person's own script is what we are for
+
+
+@contextmanager
+def _as_main(path: str) -> Iterator[ModuleType]:
+    main = ModuleType("__main__")
+    main.__file__ = path
+    main.__loader__ = SourceFileLoader("__main__", path)
+    main.__dict__.update(__builtins__=__builtins__, __cached__=None)
+    before, sys.modules["__main__"] = sys.modules["__main__"], main
+    try:
+        yield main
+    finally:
+        sys.modules["__main__"] = before

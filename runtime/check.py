@@ -41,8 +41,7 @@ class StepCheck:
             self._seconds.append(now - self._last)
         self.steps = step + 1
         if step == LEAD_IN and not torch._C._autograd._profiler_enabled():
-            self._allocator = recorder(self.device)
-            self._allocator.__enter__()
+            self._allocator = recorder(self.device).__enter__()
         elif step == RECORD and self._allocator is not None:
             with self._allocator.span("step"):
                 pass

@@ -10,7 +10,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from fastsa.profiler.hooks import Call, RootCalls
 from fastsa.profiler.recorder import signature
-from fastsa.profiler.region import compile_in_place, first_line
+from fastsa.profiler.region import compile_in_place, first_line, is_compiled
 from fastsa.profiler.script import StopScript, run_script
 from fastsa.runtime.job import Job
 
@@ -38,24 +38,32 @@ class Launch:
             with RootCalls(self._root_called):
                 run_script(self.script, self.arguments, module=self.module)
             complete = True
-        except StopScript:
-            if self.job.refusal is not None:
-                raise self.job.refusal from None
-            raise
         except SystemExit as ending:
             complete = ending.code in (None, 0)
+            self._tell_refusal()
+            raise
+        except (Exception, StopScript):
+            self._tell_refusal()
             raise
         finally:
-            self.job.close(store_run=complete)
+            self.job.close(store_run=complete and self.job.refusal is None)
+        self._tell_refusal()
+
+    def _tell_refusal(self) -> None:
+        # However the script took it, a bare `except` included.
+        if self.job.refusal is not None:
+            raise self.job.refusal from None
 
     def _root_called(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call
     ) -> Any:
         self.trained = True
+        if self.job.refusal is not None:
+            raise StopScript  # again: the script has caught the first one
         if module in self._roots:
             return call()
         self._roots[module] = None
-        if module._compiled_call_impl is not None:
+        if is_compiled(module):
             self.job.warn("the script compiles its model itself: it trains unplanned")
             return call()
         self.job.model = ", ".join(

@@ -42,3 +42,10 @@ class CaptureFailed(FastsaError):
 
 class FastsaWarning(UserWarning):
     """Something of fastsa did not work; training goes on."""
+
+
+def reason(error: Exception) -> str:
+    """An error in a few words."""
+    if isinstance(error, FastsaError):
+        return error.message
+    return f"{type(error).__name__}: {error}"

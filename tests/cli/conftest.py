@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import Done, Fastsa, Filled, environment
+from commands import Desk, Done, Fastsa, Filled, Warm, environment
 
 from fastsa.cache.store import Store
 
@@ -37,3 +38,21 @@ def fastsa(place: Path) -> Fastsa:
 def filled(place: Path) -> Filled:
     with Store.open(place) as store:
         return Filled(store)
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    made = Warm(tmp_path_factory.mktemp("warm"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def desks(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Desk]:
+    """Makes desks, for fixtures of a wider scope."""
+    return lambda: Desk(tmp_path_factory.mktemp("desk"), warm)
+
+
+@pytest.fixture
+def desk(desks: Callable[[], Desk]) -> Desk:
+    return desks()
