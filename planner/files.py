@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import tempfile
 import zlib
 from pathlib import Path
 from typing import TypeVar
@@ -50,14 +49,13 @@ def write(path: Path, data: bytes) -> None:
     """Write a document whole or not at all, compressed if `path` ends in `.gz`."""
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            Path(name).replace(path)
+            temporary.write_bytes(data)
+            temporary.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise FastsaError(
