@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastsa.planner.budget import format_bytes
-
 from fastsa.profiler.profile import Profile
 
 

@@ -92,8 +92,11 @@ class _Decider:
         self.resident = self.resident_bytes()
 
     def resident_bytes(self) -> int:
-        now = live_bytes(self.device) + pending_optimizer_bytes(self.device)
-        return max(now, self.summary.resident_bytes if self.summary else 0)
+        if self.summary is None:
+            return live_bytes(self.device) + pending_optimizer_bytes(self.device)
+        if self.device.type != "cuda":  # where counting means walking over all Python objects
+            return self.summary.resident_bytes
+        return max(self.summary.resident_bytes, live_bytes(self.device))
 
     def decide(self) -> Decision:
         base = base_plan(self.graph)

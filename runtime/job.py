@@ -13,6 +13,7 @@ from torch import fx
 
 from fastsa.cache.store import Store
 from fastsa.errors import FastsaError, FastsaWarning, InfeasibleBudget, StoreUnusable
+from fastsa.planner.budget import format_bytes
 from fastsa.profiler.capture import capture, device_of
 from fastsa.profiler.device import device_name
 from fastsa.profiler.region import Modules, Region, compile_region
@@ -126,8 +127,17 @@ class Job:
         try:
             if self.check is not None:
                 self.check.step_ended(step)
+                self._warn_if_over(self.check.peak_bytes)
         except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
             self.warn(f"the peak is not measured: {reason(error)}")
+
+    def _warn_if_over(self, peak: int | None) -> None:
+        decision = max(self.decisions, key=lambda d: d.predicted_peak_bytes)
+        if peak is not None and decision.plan.fits and peak > decision.budget_bytes:
+            self.warn(
+                f"the measured peak, {format_bytes(peak)}, is above the budget of "
+                f"{format_bytes(decision.budget_bytes)}: record a profile of this job"
+            )
 
     @property
     def warned(self) -> int:
