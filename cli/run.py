@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import click
 
 from fastsa.cli.errors import UserScript
 from fastsa.cli.script_options import quiet_torch, script_arguments
+from fastsa.errors import FastsaError
 
 if TYPE_CHECKING:
     from fastsa.runtime.launch import Launch
@@ -76,7 +78,8 @@ def _run(settings: Any, script: str, arguments: tuple[str, ...], module: bool) -
     try:
         launch.run()
     finally:
-        # A forked worker of the script ends here too; only the job itself has something to say.
-        if os.getpid() == process and job.refusal is None:
+        # A forked worker of the script ends here too; only the job itself has something to say,
+        # unless there is an error of ours to tell instead.
+        if os.getpid() == process and not isinstance(sys.exception(), FastsaError):
             for line in ending(job.decisions, job.run, launch.trained):
                 click.echo(line, err=True)

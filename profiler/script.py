@@ -62,8 +62,9 @@ def _run_file(target: str) -> None:
     if not file.is_file():
         raise BadInput(f"{target}: no such script", hint="give the path of a Python file")
     _import_first_from(file.resolve().parent)
-    # Not runpy.run_path: it takes the path as given for `__file__`, `python` the absolute one.
-    path = os.path.abspath(target)  # noqa: PTH100  Path.absolute keeps `..`
+    # Not runpy.run_path: it takes the path as given for `__file__`. `python` makes it absolute,
+    # and leaves the rest of it alone.
+    path = os.path.join(os.getcwd(), target)  # noqa: PTH109, PTH118  Path drops `./`
     with io.open_code(path) as source:
         code = compile(source.read(), path, "exec", dont_inherit=True)
     with _as_main(path) as main:

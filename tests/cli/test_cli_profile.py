@@ -1,0 +1,311 @@
+"""`fastsa profile`: real scripts, recorded as they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from commands import INSTALLED, SCRIPTS, Desk, Done, environment, only_json, steps
+
+from fastsa.cache.store import Store
+from fastsa.profiler.profile import Profile
+from fastsa.profiler.timeline import Timeline
+
+RECORDED = 7  # training steps of a script before it is stopped
+
+
+class Recorded:
+    """One script, recorded; and what it does in plain python."""
+
+    def __init__(self, desk: Desk, *arguments: str) -> None:
+        self.desk = desk
+        self.plain = desk.plain(*arguments)
+        self.done = desk.fastsa("profile", "--continue", *arguments)
+
+    def same(self) -> None:
+        """Nothing the script says or ends with tells of the recording."""
+        assert self.done.stdout == self.plain.stdout
+        assert self.done.returncode == self.plain.returncode == 0
+        assert "left behind: nothing" in self.done.stdout
+
+    @property
+    def profile(self) -> Profile:
+        with Store.open(self.desk.place) as store:
+            (row,) = store.list_items("profile")
+            return store.profile(row.id)
+
+
+def alive_at_peak(timeline: Timeline) -> int:
+    peak = timeline.peak_event
+    return sum(
+        each.bytes
+        for each in timeline.allocations
+        if (each.birth is None or each.birth <= peak) and (each.death is None or peak < each.death)
+    )
+
+
+@pytest.fixture(scope="module")
+def plain(desks: Callable[[], Desk]) -> Recorded:
+    return Recorded(desks(), "plain.py")
+
+
+class TestSurroundings:
+    """A script sees what it sees under `python`."""
+
+    def started(self, folder: Path, *command: str, **more: str) -> Done:
+        env = environment(folder / "store.db", **more)
+        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """With a package, and a script reached through a link and a relative path."""
+        place = tmp_path / "scripts"
+        place.mkdir()
+        (place / "surroundings.py").write_bytes((SCRIPTS / "surroundings.py").read_bytes())
+        (tmp_path / "linked.py").symlink_to(place / "surroundings.py")
+        (place / "__init__.py").touch()
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        "script", ["scripts/surroundings.py", "linked.py", "./scripts/../linked.py"]
+    )
+    def test_script(self, folder: Path, script: str) -> None:
+        plain = self.started(folder, sys.executable, script, "--budget", "1", "-m", "--", "")
+        done = self.started(
+            folder, str(INSTALLED), "profile", script, "--budget", "1", "-m", "--", ""
+        )
+        assert done.stdout == plain.stdout
+        assert plain.returncode == done.returncode == 0
+
+    def test_module(self, folder: Path) -> None:
+        plain = self.started(folder, sys.executable, "-m", "scripts.surroundings", "-x", "1")
+        done = self.started(
+            folder, str(INSTALLED), "profile", "-m", "scripts.surroundings", "-x", "1"
+        )
+        assert done.stdout == plain.stdout
+        assert plain.returncode == done.returncode == 0
+
+    def test_started_as_a_module(self, folder: Path) -> None:
+        """`python -m fastsa` puts its folder first; the script's imports do not look there."""
+        script = "scripts/surroundings.py"
+        plain = self.started(folder, sys.executable, script)
+        done = self.started(folder, sys.executable, "-m", "fastsa", "profile", script)
+        assert done.stdout == plain.stdout
+
+    def test_safe_path(self, folder: Path) -> None:
+        script = "scripts/surroundings.py"
+        plain = self.started(folder, sys.executable, script, PYTHONSAFEPATH="1")
+        done = self.started(folder, str(INSTALLED), "profile", script, PYTHONSAFEPATH="1")
+        assert done.stdout == plain.stdout
+
+    def test_other_command(self, folder: Path) -> None:
+        installed = str(INSTALLED.with_name("fastsa-profile"))
+        done = self.started(folder, installed, "linked.py")
+        assert done.stderr == (
+            "fastsa: nothing recorded: no module with parameters was called in training mode\n"
+        )
+        assert not (folder / "__pycache__").exists()
+
+    @pytest.mark.parametrize("command", ["profile", "run --budget 50%"])
+    @pytest.mark.parametrize("missing", ["nosuch.py", "-m nosuch", "-m nosuch.inner", "/tmp"])
+    def test_no_such_script(self, desk: Desk, command: str, missing: str) -> None:
+        done = desk.warm.run(
+            [str(INSTALLED), *command.split(), *missing.split()], desk.environment(), desk.folder
+        )
+        assert done.returncode == 2
+        assert "no such" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+class TestToTheEnd:
+    def test_same_as_plain_python(self, plain: Recorded) -> None:
+        plain.same()
+        assert len(steps(plain.done)) == 12
+
+    def test_next(self, plain: Recorded) -> None:
+        script = SCRIPTS / "plain.py"
+        assert f"fastsa plan {plain.profile.id()[:12]} --budget 50%" in plain.done.stderr
+        assert f"fastsa run --budget 50% {script}" in plain.done.stderr
+
+    def test_the_peak_is_what_is_alive(self, plain: Recorded) -> None:
+        profile = plain.profile
+        assert alive_at_peak(profile.timeline) == profile.peak_bytes
+        assert profile.timeline.peak_bytes == profile.peak_bytes
+        assert profile.resident_bytes < profile.peak_bytes
+
+    def test_what_the_timeline_says(self, plain: Recorded) -> None:
+        """Sizes that follow from the model: parameters, Adam's two copies, saved activations."""
+        profile = plain.profile
+        sizes: dict[str, int] = {}
+        for each in profile.timeline.allocations:
+            if each.birth is None:
+                sizes[each.category] = sizes.get(each.category, 0) + each.bytes
+        assert sizes["parameter"] == 4 * profile.parameters
+        assert sizes["optimizer"] == 8 * profile.parameters + 4 * len("wb") * 4
+        activation = 4 * 1024 * 128
+        saved = [each.bytes for each in profile.saved if not each.parameter]
+        assert saved.count(activation) >= 9  # of each layer: two inputs and what gelu gave
+
+    def test_what_it_is_of(self, plain: Recorded) -> None:
+        profile = plain.profile
+        assert profile.model == "tiny.Net"
+        assert profile.shape == "float32[1024,128]"
+        assert profile.script == str(SCRIPTS / "plain.py")
+        assert profile.parameters == 3 * (128 * 128 + 128) + 128 + 1
+        assert len(profile.regions) == 1
+
+    @pytest.mark.parametrize("ending", [0, 5])
+    def test_exit_code(self, desk: Desk, ending: int) -> None:
+        """One that says something failed leaves nothing."""
+        done = desk.fastsa("profile", "--continue", "plain.py", "--exit", str(ending))
+        assert done.returncode == ending
+        assert "trained" in done.stdout
+        assert desk.kinds() == ([] if ending else ["profile", "graph"])
+
+
+class TestStopped:
+    def test_by_default(self, desk: Desk) -> None:
+        done = desk.fastsa("profile", "plain.py", "--steps", "100000")
+        assert done.returncode == 0
+        assert len(steps(done)) == RECORDED
+        assert "trained" not in done.stdout
+        assert "left behind: nothing" in done.stdout
+        assert done.stderr.count("\n") == 7
+        assert "  next      fastsa plan " in done.stderr
+        assert desk.kinds() == ["profile", "graph"]
+
+    @pytest.mark.parametrize("arguments", [[], ["everything"]])
+    def test_a_script_that_catches(self, desk: Desk, arguments: list[str]) -> None:
+        """`except Exception` does not see the stop; `except BaseException` does, and trains on."""
+        done = desk.fastsa("profile", "careful.py", *arguments)
+        assert done.returncode == 0
+        assert ("trained" in done.stdout) == bool(arguments)
+        assert done.stdout.count("failed: StopScript") == len(arguments)
+        assert "left behind: nothing" in done.stdout
+        assert desk.kinds() == ["profile", "graph"]
+
+
+class TestNothingRecorded:
+    @pytest.mark.parametrize("at", [1, 6])
+    def test_an_exception(self, desk: Desk, at: int) -> None:
+        done = desk.fastsa("profile", "plain.py", "--raise-at", str(at))
+        assert done.returncode == 1
+        assert len(steps(done)) == at
+        assert done.stderr.startswith("Traceback (most recent call last):\n")
+        assert done.stderr.endswith('    raise ValueError("mine")\nValueError: mine\n')
+        assert "left behind: nothing" in done.stdout
+        assert desk.kinds() == []
+
+    def test_an_exit(self, desk: Desk) -> None:
+        done = desk.fastsa("profile", "plain.py", "--exit-at", "6", "3")
+        assert (done.returncode, done.stderr) == (3, "")
+        assert desk.kinds() == []
+
+    def test_too_few_steps(self, desk: Desk) -> None:
+        done = desk.fastsa("profile", "plain.py", "--steps", "3")
+        assert done.returncode == 0
+        assert "trained" in done.stdout
+        assert done.stderr == (
+            "fastsa: nothing recorded: the script ended in training step 3 and 6 are needed\n"
+        )
+        assert desk.kinds() == []
+
+    def test_just_enough_steps(self, desk: Desk) -> None:
+        done = desk.fastsa("profile", "plain.py", "--steps", "6")
+        assert done.returncode == 0
+        assert desk.kinds() == ["profile", "graph"]
+
+    @pytest.mark.parametrize(
+        ("script", "why"),
+        [
+            ("opaque.py", "the model could not be captured as a graph"),
+            ("compiles.py", "the script compiles its model itself"),
+        ],
+    )
+    def test_no_graph(self, desk: Desk, script: str, why: str) -> None:
+        recorded = Recorded(desk, script)
+        recorded.same()
+        assert recorded.done.stderr == f"fastsa: nothing recorded: {why}\n"
+        assert desk.kinds() == []
+
+    def test_a_script_that_profiles_itself(self, desk: Desk) -> None:
+        """It gets its own profile; two cannot record at a time."""
+        recorded = Recorded(desk, "profiles.py", "0")
+        recorded.same()
+        assert "seen: True" in recorded.done.stdout
+        assert recorded.done.stderr.startswith("fastsa: nothing recorded: the recording failed: ")
+        assert "torch.profiler" in recorded.done.stderr
+        assert recorded.done.stderr.count("\n") == 1
+
+    def test_an_unusable_store(self, desk: Desk) -> None:
+        """Known before the script runs."""
+        done = desk.fastsa("profile", "plain.py", FASTSA_STORE="/dev/null/store.db")
+        assert (done.returncode, done.stdout) == (4, "")
+        assert done.stderr.count("\n") == 1
+
+
+class TestScripts:
+    """Ways to train that the recording must not disturb."""
+
+    @pytest.mark.parametrize(
+        ("script", "regions"),
+        [
+            ("two_modules.py", 2),
+            ("loader.py", 1),
+            ("accumulates.py", 1),
+            ("autocast.py", 1),
+            ("branches.py", 2),
+            ("last_batch.py", 1),
+        ],
+    )
+    def test_recorded(self, desk: Desk, script: str, regions: int) -> None:
+        recorded = Recorded(desk, script)
+        recorded.same()
+        profile = recorded.profile
+        assert alive_at_peak(profile.timeline) == profile.peak_bytes
+        assert len(profile.regions) == regions
+
+    def test_spawned_workers(self, desk: Desk) -> None:
+        """They import the script again, by its file."""
+        done = desk.fastsa("profile", "loader.py", "spawn")
+        assert done.returncode == 0
+        assert len(steps(done)) == RECORDED
+        assert desk.kinds() == ["profile", "graph"]
+
+
+@pytest.fixture(scope="module")
+def planned(plain: Recorded) -> Done:
+    return plain.desk.fastsa("plan", plain.profile.id(), "--budget", "60%", "--json")
+
+
+class TestWhatComesNext:
+    def test_show(self, plain: Recorded) -> None:
+        shown = only_json(plain.desk.fastsa("show", plain.profile.id(), "--json"))
+        assert shown["peak_bytes"] == plain.profile.peak_bytes
+        assert shown["model"] == "tiny.Net"
+
+    def test_export(self, plain: Recorded) -> None:
+        desk, profile = plain.desk, plain.profile
+        file = desk.folder / "profile.json"
+        done = desk.fastsa("export", profile.id(), "--what", "profile", "--output", str(file))
+        assert done.returncode == 0, done.stderr
+        assert msgspec.json.decode(file.read_bytes(), type=Profile) == profile
+
+    def test_plan(self, plain: Recorded, planned: Done) -> None:
+        assert planned.returncode == 0, planned.stderr
+        plan = msgspec.json.decode(planned.stdout)
+        assert plan["peak_bytes"] <= plan["budget_bytes"]
+        whole = int(plain.profile.peak_bytes * 0.6)
+        assert plan["budget_bytes"] == whole - plain.profile.resident_bytes
+
+    def test_a_run_finds_the_plan(self, plain: Recorded, planned: Done) -> None:
+        """The run captures the same graph, so it looks the same plan up."""
+        done = plain.desk.fastsa("run", "--budget", "60%", "plain.py")
+        assert done.returncode == 0
+        assert done.stdout == plain.plain.stdout
+        assert "fastsa: plan found " in done.stderr
+        assert plain.desk.kinds().count("plan") == 1

@@ -1,0 +1,321 @@
+"""`fastsa run`: real scripts, trained under a plan, to the same bits."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+import pytest
+from commands import INSTALLED, SCRIPTS, Desk, Done, steps
+
+from fastsa.cache.store import Store
+from fastsa.runtime.run import Run
+
+QUICK = ("--time-limit", "0.5")
+
+
+class Trained:
+    """One script, trained; and what it does in plain python."""
+
+    def __init__(self, desk: Desk, options: Sequence[str], *arguments: str) -> None:
+        self.desk = desk
+        self.plain = desk.plain(*arguments)
+        self.done = desk.fastsa("run", *options, *QUICK, *arguments)
+
+    def same(self) -> None:
+        assert self.done.returncode == self.plain.returncode == 0, self.done.stderr
+        assert steps(self.done)
+        assert self.done.stdout == self.plain.stdout
+        assert "left behind: nothing" in self.done.stdout
+
+
+def runs(desk: Desk) -> list[Run]:
+    with Store.open(desk.place) as store:
+        return [store.run(row.id) for row in store.list_items("run")]
+
+
+def warnings_of(done: Done) -> list[str]:
+    return [line for line in done.stderr.splitlines() if "FastsaWarning" in line]
+
+
+@pytest.fixture(scope="module")
+def first(desks: Callable[[], Desk]) -> Trained:
+    return Trained(desks(), ["--budget", "80%"], "plain.py")
+
+
+@pytest.fixture(scope="module")
+def second(first: Trained) -> Trained:
+    return Trained(first.desk, ["--budget", "80%"], "plain.py")
+
+
+class TestTwice:
+    def test_same_losses(self, first: Trained, second: Trained) -> None:
+        assert len(steps(first.done)) == 12
+        first.same()
+        second.same()
+
+    def test_made_then_found(self, first: Trained, second: Trained) -> None:
+        (made,) = re.findall(r"^fastsa: plan made (\w+): ", first.done.stderr, re.M)
+        assert re.findall(r"^fastsa: plan found (\w+): ", second.done.stderr, re.M) == [made]
+        assert f"trained 12 step(s) with plan found {made}" in second.done.stderr
+        assert warnings_of(second.done) == []
+
+    def test_stored_runs(self, first: Trained, second: Trained) -> None:
+        latest, earliest = runs(first.desk)
+        assert (earliest.plan_origin, latest.plan_origin) == ("made", "found")
+        assert earliest.plan == latest.plan
+        for run in (earliest, latest):
+            assert run.steps == 12
+            assert run.predicted_peak_bytes <= run.budget_bytes
+            assert run.measured_peak_bytes
+            assert abs(run.measured_peak_bytes / run.predicted_peak_bytes - 1) < 0.01
+        assert first.desk.kinds() == ["graph", "plan", "run", "run"]
+
+    def test_counted(self, first: Trained, second: Trained) -> None:
+        assert first.desk.counters["plan.hit"] == 1
+        assert first.desk.counters["plan.miss.absent"] == 1
+
+    def test_a_damaged_plan_is_made_again(self, first: Trained, second: Trained) -> None:
+        desk = first.desk
+        with sqlite3.connect(desk.place) as connection:
+            ((payload,),) = connection.execute("SELECT payload FROM plans")
+            middle = len(payload) // 2
+            flipped = payload[:middle] + bytes([payload[middle] ^ 255]) + payload[middle + 1 :]
+            connection.execute("UPDATE plans SET payload = ?", [flipped])
+        connection.close()
+        third = Trained(desk, ["--budget", "80%"], "plain.py")
+        third.same()
+        assert "fastsa: plan made " in third.done.stderr
+        assert desk.counters["plan.damaged"] == 1
+        assert desk.counters["plan.miss.damaged"] == 1
+        assert desk.kinds().count("plan") == 1
+
+
+@pytest.fixture(scope="module")
+def refused(desks: Callable[[], Desk]) -> Trained:
+    return Trained(desks(), ["--budget", "20%"], "plain.py")
+
+
+class TestBudget:
+    def test_below_the_minimum(self, refused: Trained) -> None:
+        assert refused.done.returncode == 3
+        assert refused.done.stdout == "left behind: nothing\n"
+        assert re.fullmatch(
+            r"fastsa: a budget of .* cannot be met: the minimum is .* MiB \(.* resident \+ .* for "
+            r"aten\.\S+ \S+ \S+tiny\.py:\d+\)\. Give at least the minimum, or --best-effort .*\n",
+            refused.done.stderr,
+        )
+        assert "plan" not in refused.desk.kinds()
+        assert "run" not in refused.desk.kinds()
+
+    def test_the_minimum_is_one(self, refused: Trained) -> None:
+        """Just below what the refusal says is refused, twice as much is not."""
+        found = re.search(r"minimum is ([\d.]+) MiB", refused.done.stderr)
+        assert found
+        minimum = float(found[1])
+        below = refused.desk.fastsa("run", "--budget", f"{minimum - 0.02}MiB", *QUICK, "plain.py")
+        assert below.returncode == 3
+        above = refused.desk.fastsa("run", "--budget", f"{2 * minimum}MiB", *QUICK, "plain.py")
+        assert above.returncode == 0
+
+    def test_best_effort(self, desk: Desk) -> None:
+        trained = Trained(desk, ["--budget", "20%", "--best-effort"], "plain.py")
+        trained.same()
+        assert "OVER      the budget cannot be met" in trained.done.stderr
+        assert "above the budget" in trained.done.stderr
+
+    @pytest.mark.parametrize("arguments", [[], ["everything"]])
+    def test_a_script_that_catches(self, desk: Desk, arguments: list[str]) -> None:
+        """However it takes the refusal, no step is trained over the budget."""
+        done = desk.fastsa("run", "--budget", "20%", *QUICK, "careful.py", *arguments)
+        assert done.returncode == 3
+        assert not re.search("^step [0-9]+ -?0x", done.stdout, re.M)
+        assert done.stderr.count("\n") == 1
+
+    def test_no_time(self, desk: Desk) -> None:
+        """What is found in no time fits, or is refused with the lowest peak reached."""
+        done = desk.fastsa("run", "--budget", "80%", "--time-limit", "0", "plain.py")
+        assert done.returncode in (0, 3)
+        if done.returncode:
+            assert "the lowest peak reached is" in done.stderr
+            assert steps(done) == []
+        else:
+            assert steps(done) == steps(desk.plain("plain.py"))
+            (run,) = runs(desk)
+            assert run.predicted_peak_bytes <= run.budget_bytes
+
+    @pytest.mark.parametrize("budget", ["lots", "", "-5", "0%", "5 parsecs"])
+    def test_no_budget(self, desk: Desk, budget: str) -> None:
+        done = desk.fastsa("run", "--budget", budget, "plain.py")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"fastsa: budget {budget!r}: ")
+        assert done.stderr.count("\n") == 1
+
+    def test_auto(self, desk: Desk) -> None:
+        trained = Trained(desk, ["--budget", "auto"], "plain.py")
+        trained.same()
+        assert "0.0% extra time" in trained.done.stderr
+
+    def test_missing(self, desk: Desk) -> None:
+        done = desk.fastsa("run", "plain.py")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--budget" in done.stderr
+
+
+class TestEndings:
+    def test_exception(self, desk: Desk) -> None:
+        done = desk.fastsa("run", "--budget", "80%", *QUICK, "plain.py", "--raise-at", "6")
+        assert done.returncode == 1
+        assert len(steps(done)) == 6
+        assert "Traceback (most recent call last):\n" in done.stderr
+        assert done.stderr.endswith('    raise ValueError("mine")\nValueError: mine\n')
+        assert "left behind: nothing" in done.stdout
+        assert "run" not in desk.kinds()
+
+    def test_exit_code(self, desk: Desk) -> None:
+        done = desk.fastsa("run", "--budget", "80%", *QUICK, "plain.py", "--exit-at", "6", "7")
+        assert done.returncode == 7
+        assert "left behind: nothing" in done.stdout
+        assert "run" not in desk.kinds()
+
+    def test_exit_0(self, desk: Desk) -> None:
+        done = desk.fastsa("run", "--budget", "80%", *QUICK, "plain.py", "--exit-at", "6", "0")
+        assert done.returncode == 0
+        assert [run.steps for run in runs(desk)] == [6]
+
+    def test_never_trains(self, desk: Desk) -> None:
+        done = desk.fastsa("run", "--budget", "80%", "surroundings.py", "--budget", "x")
+        assert done.returncode == 0
+        assert f'argv ["{SCRIPTS / "surroundings.py"}", "--budget", "x"]' in done.stdout
+        assert done.stderr == "fastsa: no training step was seen, so nothing was planned\n"
+        assert desk.kinds() == []
+
+    def test_interrupted(self, desk: Desk) -> None:
+        """Ctrl-C is the script's."""
+        command = [sys.executable, INSTALLED, "run", "--budget", "80%", *QUICK]
+        process = subprocess.Popen(
+            [*command, SCRIPTS / "endless.py"],
+            env=desk.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A background job's children ignore Ctrl-C, and so would this one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        assert process.stdout
+        while not process.stdout.readline().startswith("step 5 "):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGINT, err
+        assert err.endswith("\nKeyboardInterrupt\n")
+        assert "endless.py" in err
+        assert "left behind: nothing" in out
+        assert "run" not in desk.kinds()
+
+
+class TestUnplanned:
+    """Whatever fastsa cannot do, the script trains."""
+
+    def told(self, trained: Trained, words: str) -> None:
+        trained.same()
+        (line,) = warnings_of(trained.done)
+        assert words in line
+        assert trained.done.stderr.endswith("fastsa: trained unplanned\n")
+        assert "run" not in trained.desk.kinds()
+
+    def test_not_captured(self, desk: Desk) -> None:
+        self.told(Trained(desk, ["--budget", "80%"], "opaque.py"), "captured: it trains unplanned")
+
+    def test_compiled_by_the_script(self, desk: Desk) -> None:
+        self.told(Trained(desk, ["--budget", "80%"], "compiles.py"), "compiles its model itself")
+
+    def test_profiled_by_the_script(self, desk: Desk) -> None:
+        trained = Trained(desk, ["--budget", "80%"], "profiles.py", "0")
+        self.told(trained, "torch.profiler")
+        assert "seen: True" in trained.done.stdout
+
+    def test_switched_off(self, desk: Desk) -> None:
+        done = desk.fastsa("run", "--budget", "1", "plain.py", FASTSA_DISABLE="1")
+        assert done.returncode == 0
+        assert done.stdout == desk.plain("plain.py").stdout
+        assert done.stderr == "fastsa: switched off by FASTSA_DISABLE: training unplanned\n"
+        assert not desk.place.exists()
+
+
+class TestStore:
+    def test_unusable(self, desk: Desk) -> None:
+        desk.place.mkdir()
+        trained = Trained(desk, ["--budget", "80%"], "plain.py")
+        trained.same()
+        assert len(warnings_of(trained.done)) == 1
+        assert "the store is not used" in trained.done.stderr
+        assert "fastsa: plan made (not stored): " in trained.done.stderr
+
+    def test_chosen(self, desk: Desk) -> None:
+        chosen = desk.folder / "other" / "store.db"
+        done = desk.fastsa("run", "--budget", "80%", *QUICK, "--store", str(chosen), "plain.py")
+        assert done.returncode == 0
+        assert not desk.place.exists()
+        with Store.open(chosen) as store:
+            assert len(store.list_items("run")) == 1
+
+
+class TestScripts:
+    """Ways to train, each with the losses of plain python."""
+
+    @pytest.mark.parametrize(
+        ("budget", "arguments"),
+        [
+            ("80%", ["accumulates.py"]),
+            ("80%", ["loader.py"]),
+            ("80%", ["loader.py", "spawn"]),
+            ("80%", ["evaluates.py"]),
+            ("80%", ["compiles.py", "inside"]),
+            ("80%", ["autocast.py"]),
+            ("100%", ["branches.py"]),
+            ("100%", ["two_modules.py"]),
+            ("100%", ["last_batch.py"]),
+        ],
+        ids=" ".join,
+    )
+    def test_same_losses(self, desk: Desk, budget: str, arguments: list[str]) -> None:
+        trained = Trained(desk, ["--budget", budget], *arguments)
+        trained.same()
+        (run,) = runs(desk)
+        assert run.measured_peak_bytes
+        assert run.predicted_peak_bytes <= run.budget_bytes
+
+
+class TestModelCode:
+    """`torch.compile(model, backend="fastsa", options=...)` in a script run by python."""
+
+    def test_same_losses(self, desk: Desk) -> None:
+        done = desk.plain("backend.py", "budget=80%")
+        assert done.returncode == 0, done.stderr
+        assert steps(done) == steps(desk.plain("backend.py"))
+        (run,) = runs(desk)
+        assert run.steps == 12
+
+    def test_unknown_option(self, desk: Desk) -> None:
+        done = desk.plain("backend.py", "budget=80%", "budgets=1")
+        assert done.returncode == 1
+        assert "fastsa has no option budgets" in done.stderr
+        assert steps(done) == []
+
+    def test_infeasible(self, desk: Desk) -> None:
+        done = desk.plain("backend.py", "budget=20%")
+        assert done.returncode == 1
+        assert "InfeasibleBudget: a budget of" in done.stderr
+        assert "the minimum is" in done.stderr
+        assert steps(done) == []
+
+    def test_switched_off(self, desk: Desk) -> None:
+        argv = [str(SCRIPTS / "backend.py"), "budget=20%"]
+        done = desk.warm.run(argv, desk.environment(FASTSA_DISABLE="1"), desk.folder)
+        assert done.returncode == 0
+        assert steps(done) == steps(desk.plain("backend.py"))
