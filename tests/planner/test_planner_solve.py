@@ -14,13 +14,15 @@ import pytest
 from planner_graphs import build, chain, random_training_graph, real, real_paths
 
 from fastsa.errors import BadInput
+from fastsa.planner import _core
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph, Op, Value
 from fastsa.planner.plan import Plan
 from fastsa.planner.solve import ALGORITHMS, Progress, plan
 from fastsa.planner.validation import validate
 
-GRACE = 0.05  # after the deadline or a cancel
+# The contract is 50 ms (benchmarks measure it); a busy machine, or a sanitized core, needs more.
+GRACE = 10.0 if _core.sanitized else 2.0
 
 
 def half(graph: Graph) -> int:
@@ -85,7 +87,7 @@ def test_a_huge_graph_keeps_the_deadline() -> None:
     budget = plan(graph, 2**62, iterations=0).base_peak_bytes * 3 // 4
     answer = plan(graph, budget, time_limit=1.0)
     validate(graph, answer)
-    assert answer.planner.wall_seconds < 1.0 + 3 * GRACE  # the machine may be busy with others
+    assert answer.planner.wall_seconds < 1.0 + GRACE
 
 
 def test_cancel_from_another_thread_returns_the_best_so_far() -> None:
@@ -106,7 +108,7 @@ def test_cancel_from_another_thread_returns_the_best_so_far() -> None:
     thread.join()
     validate(graph, answer)
     assert answer.status == "feasible"
-    assert ended - cancelled[0] < 2 * GRACE
+    assert ended - cancelled[0] < GRACE
 
 
 def test_progress_is_reported_and_improves() -> None:
@@ -130,7 +132,7 @@ def test_what_on_progress_raises_ends_the_search(error: type[BaseException]) -> 
     started = time.monotonic()
     with pytest.raises(error, match="enough"):
         plan(graph, half(graph), time_limit=60, on_progress=refuse)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < GRACE
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
