@@ -34,8 +34,20 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds of planning if no stored plan serves.",
 )
-@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Searches side by side.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the random choices.",
+)
 @click.option(
     "--best-effort", is_flag=True, help="If the budget cannot be met, train at the lowest peak."
 )
