@@ -37,7 +37,7 @@ from fastsa.profiler.resident import Storage, live_bytes, live_storages
 from fastsa.profiler.script import StopScript
 from fastsa.profiler.steps import StepClock
 from fastsa.profiler.timeline import Timeline
-from fastsa.profiler.timeline_builder import build
+from fastsa.profiler.timeline_builder import Snapshot, build
 from fastsa.profiler.timing import measure
 
 LEAD_IN, RECORD, CAPTURE, OUTSIDE, DONE = 3, 4, 5, 6, 7
@@ -111,7 +111,7 @@ class Recorder:
         self.keep_running = keep_running
         self.progress = progress
         self.problems: list[str] = []
-        self.clock = StepClock(self._step_begins)
+        self.clock = StepClock(self._step_begins, self._step_ended)
         self.allocator: Allocator | None = None
         self.roots: dict[nn.Module, None] = {}
         self.regions: list[CapturedRegion] = []
@@ -121,6 +121,7 @@ class Recorder:
         self._compiled: list[nn.Module] = []
         self._starts: list[float] = []
         self._alive: dict[int, Storage] = {}
+        self._labels: dict[int, Storage] = {}
         self._resident = 0
         self._saved: dict[int, Saved] = {}
         self._timeline: Timeline | None = None
@@ -195,6 +196,14 @@ class Recorder:
             if not self.keep_running:
                 raise StopScript
 
+    def _step_ended(self, step: int) -> None:
+        if step == RECORD:
+            self._watched(self._label)
+
+    def _label(self) -> None:
+        self._mark("optimizer")
+        self._labels = live_storages(self._device)
+
     # Recording --------------------------------------------------------------------------------
 
     def _start_allocator(self) -> None:
@@ -212,15 +221,15 @@ class Recorder:
                 pass
 
     def _end_of_recorded_step(self) -> None:
-        survivors = live_storages(self._device)
         allocator = self._stop_allocator()
         if allocator is None:
             return
-        events = allocator.events[allocator.spans["step"][0] :]
+        first = allocator.spans["step"][0]
+        labels = Snapshot(allocator.spans["optimizer"][0] - first, self._labels)
         self._timeline = build(
-            events, self._alive, survivors, frozenset(self._saved), self._resident
+            allocator.events[first:], self._alive, labels, frozenset(self._saved), self._resident
         )
-        self._alive = {}
+        self._alive, self._labels = {}, {}
 
     def _backend(self, gm: fx.GraphModule, example_inputs: list[Any]) -> Any:
         region = CapturedRegion(self)

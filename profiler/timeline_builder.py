@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from fastsa.profiler.allocator import Event
 from fastsa.profiler.resident import Storage
 from fastsa.profiler.timeline import Allocation, Timeline
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The known storages by address, just before event number `event`."""
+
+    event: int
+    storages: Mapping[int, Storage]
+
+
 def build(
     events: Sequence[Event],
     alive: Mapping[int, Storage],
-    survivors: Mapping[int, Storage],
+    labels: Snapshot,
     saved: frozenset[int],
     resident_bytes: int,
 ) -> Timeline:
     """The timeline of one step.
 
-    `alive` and `survivors` are the known storages at the step's start and end by address, `saved`
-    the addresses autograd keeps, `resident_bytes` what was allocated at the start in all. Blocks
-    allocated before that nobody knows are one allocation of category "other".
+    `alive` are the known storages at the step's start, `labels` those after the optimizer's step,
+    which say what the blocks born meanwhile are; `saved` are the addresses autograd keeps,
+    `resident_bytes` what was allocated at the start in all. Blocks allocated before that nobody
+    knows are one allocation of category "other".
     """
-    builder = _Builder(events, survivors, saved)
+    builder = _Builder(events, saved)
     unknown = resident_bytes - sum(storage.bytes for storage in alive.values())
     builder.begin(alive, max(0, unknown))
     for number, event in enumerate(events):
+        if number == labels.event:
+            builder.label(labels.storages)
         builder.add(number, event)
     return builder.finish(resident_bytes)
 
 
 class _Builder:
-    def __init__(
-        self, events: Sequence[Event], survivors: Mapping[int, Storage], saved: frozenset[int]
-    ) -> None:
+    def __init__(self, events: Sequence[Event], saved: frozenset[int]) -> None:
         self.events = events
         self.start = events[0].nanoseconds if events else 0
-        self.survivors = survivors
         self.saved = saved
         self.open: dict[int, tuple[int | None, int, str, Event | None]] = {}
         self.done: list[Allocation] = []
@@ -53,6 +62,12 @@ class _Builder:
         elif event.address in self.open:
             self.close(event.address, number)
 
+    def label(self, known: Mapping[int, Storage]) -> None:
+        for address, storage in known.items():
+            if address in self.open and storage.category != "other":
+                birth, size, _, event = self.open[address]
+                self.open[address] = (birth, size, storage.category, event)
+
     def category(self, address: int) -> str:
         return "saved" if address in self.saved else "temporary"
 
@@ -63,8 +78,6 @@ class _Builder:
 
     def close(self, address: int, death: int | None) -> None:
         birth, size, category, event = self.open.pop(address)
-        if death is None and birth is not None and address in self.survivors:
-            category = self.survivors[address].category
         self.done.append(
             Allocation(
                 bytes=size,
