@@ -30,7 +30,9 @@ class CpuAllocator:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.spans: dict[str, tuple[int, int]] = {}
-        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+        self._profile = profile(
+            activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+        )
 
     def __enter__(self) -> Self:
         if torch._C._autograd._profiler_enabled():
