@@ -56,6 +56,15 @@ def recorder(device: torch.device) -> Allocator:
     return CpuAllocator()
 
 
+def is_taken(device: torch.device) -> bool:
+    """Whether a recording of some length could spoil one of the program's own."""
+    if device.type == "cuda":
+        return False
+    from fastsa.profiler.cpu_allocator import somebody_profiles
+
+    return somebody_profiles()
+
+
 def locate(events: list[Event], times: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
     """Turn spans of nanoseconds into spans of event numbers."""
     clock = [event.nanoseconds for event in events]

@@ -7,12 +7,15 @@ recording, so recording starts one step before the step that counts.
 
 from __future__ import annotations
 
+import gc
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import torch
 from torch._C._profiler import _EventType, _RecordFunctionFast
+from torch.autograd.profiler import profile as autograd_profile
 from torch.profiler import ProfilerActivity, profile
 
 from fastsa.errors import FastsaError
@@ -41,6 +44,7 @@ class CpuAllocator:
                 hint="switch the script's own profiler off",
             )
         self._profile.__enter__()
+        _ours.update((self._profile, self._profile.profiler))
         return self
 
     def __exit__(
@@ -58,6 +62,22 @@ class CpuAllocator:
         """A named stretch of the recording."""
         context: AbstractContextManager[object] = _RecordFunctionFast(_SPAN + name)
         return context
+
+
+_ours: WeakSet[Any] = WeakSet()
+
+
+def somebody_profiles() -> bool:
+    """Whether the program profiles itself, or has a torch profiler that it may start any time.
+
+    Two recordings at once spoil each other without a word.
+    """
+    if torch._C._autograd._profiler_enabled():
+        return True
+    return any(
+        issubclass(type(item), (profile, autograd_profile)) and item not in _ours
+        for item in gc.get_objects()
+    )
 
 
 def _read(roots: list[Any]) -> tuple[list[Event], dict[str, tuple[int, int]]]:

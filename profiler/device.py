@@ -27,15 +27,23 @@ def versions() -> dict[str, str]:
     }
 
 
-def available_bytes(device: torch.device) -> int | None:
-    """Bytes this process could have allocated in all: what it holds, and what is still free.
+def available_bytes(device: torch.device, held_bytes: int) -> int | None:
+    """Bytes this process may have allocated in all, less a reserve.
 
-    CUDA: `cudaMemGetInfo`, so other processes' memory is not counted. CPU: MemAvailable of
-    /proc/meminfo. None where nobody knows.
+    What is free now and what it holds already, `held_bytes`. CUDA: `cudaMemGetInfo`, so other
+    processes' memory is not counted. CPU: MemAvailable of /proc/meminfo. None where nobody knows.
     """
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device)
+    free = _free_cuda(device) if device.type == "cuda" else _free_cpu()
+    return None if free is None else int((free + held_bytes) * (1 - RESERVE))
+
+
+def _free_cuda(device: torch.device) -> int:
+    free, _ = torch.cuda.mem_get_info(device)
+    # What the caching allocator holds without using it is free for this process too.
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def _free_cpu() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:

@@ -36,7 +36,8 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One recorded step of one script. Bytes are the whole process's on the device.
 
-    `resident_bytes`: alive when the step's forward begins. `peak_bytes`: highest of the step.
+    `resident_bytes`: alive when a forward of the step begins, at most: under gradient accumulation
+    the gradients so far are part of it. `peak_bytes`: highest of the step.
     `step_seconds`: one plain step, unrecorded. All three are measured.
     """
 

@@ -17,9 +17,9 @@ import torch
 from torch import fx, nn
 from torch._dynamo.exc import TorchDynamoException
 
-from fastsa.errors import reason
+from fastsa.errors import FastsaError, reason
 from fastsa.profiler import profile as records
-from fastsa.profiler.allocator import Allocator, recorder
+from fastsa.profiler.allocator import Allocator, is_taken, recorder
 from fastsa.profiler.autograd import saved_storages
 from fastsa.profiler.capture import Capture, capture, device_of
 from fastsa.profiler.device import device_name, versions
@@ -122,6 +122,7 @@ class Recorder:
         self._starts: list[float] = []
         self._alive: dict[int, Storage] = {}
         self._labels: dict[int, Storage] = {}
+        self._alive_bytes = 0
         self._resident = 0
         self._saved: dict[int, Saved] = {}
         self._timeline: Timeline | None = None
@@ -145,7 +146,7 @@ class Recorder:
             self.roots[module] = None
             self._device = next(module.parameters()).device
         self.shape = self.shape or signature(args, kwargs)
-        self._watched(self.clock.forward)
+        self._watched(lambda: self._forward_begins(module))
         if self._complete or self.clock.step < CAPTURE or module in self._compiled:
             return call()
         if is_compiled(module):
@@ -153,6 +154,12 @@ class Recorder:
             return call()
         self._compiled.append(module)
         return compile_in_place(module, self._backend, call, self._not_captured)
+
+    def _forward_begins(self, module: nn.Module) -> None:
+        self.clock.forward()
+        if self.clock.step == RECORD and module is next(iter(self.roots)):
+            # Under gradient accumulation a later forward of the step finds gradients alive.
+            self._resident = max(self._resident, live_bytes(self._device))
 
     def _backward_called(self, tensors: tuple[torch.Tensor, ...]) -> None:
         if self.clock.step == RECORD:
@@ -184,7 +191,7 @@ class Recorder:
         elif step == RECORD:
             self.progress("recording one step")
             self._mark("step")
-            self._resident = live_bytes(self._device)
+            self._alive_bytes = live_bytes(self._device)
             self._alive = live_storages(self._device)
         elif step == CAPTURE:
             self._end_of_recorded_step()
@@ -207,6 +214,11 @@ class Recorder:
     # Recording --------------------------------------------------------------------------------
 
     def _start_allocator(self) -> None:
+        if is_taken(self._device):
+            raise FastsaError(
+                "the script has a torch.profiler, and two cannot record at a time",
+                hint="switch the script's own profiler off",
+            )
         self.allocator = recorder(self._device).__enter__()
 
     def _stop_allocator(self) -> Allocator | None:
@@ -227,7 +239,7 @@ class Recorder:
         first = allocator.spans["step"][0]
         labels = Snapshot(allocator.spans["optimizer"][0] - first, self._labels)
         self._timeline = build(
-            allocator.events[first:], self._alive, labels, frozenset(self._saved), self._resident
+            allocator.events[first:], self._alive, labels, frozenset(self._saved), self._alive_bytes
         )
         self._alive, self._labels = {}, {}
 

@@ -28,12 +28,5 @@ def compile_graph(
     job = _jobs[settings]
     batch = [t for t in example_inputs if not isinstance(t, torch.nn.Parameter)]
     job.shape = signature(batch, {})
-    job.model = _model_name(gm)
+    job.model = "compiled model"  # the backend is not told which
     return job.compile(gm, example_inputs)
-
-
-def _model_name(gm: fx.GraphModule) -> str:
-    for node in gm.graph.nodes:
-        for _, kind in (node.meta.get("nn_module_stack") or {}).values():
-            return kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
-    return "model"

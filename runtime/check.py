@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from fastsa.profiler.allocator import Allocator, peak_delta, recorder
+from fastsa.profiler.allocator import Allocator, is_taken, peak_delta, recorder
 from fastsa.profiler.resident import live_bytes
 
 LEAD_IN, RECORD = 1, 2
@@ -40,7 +40,7 @@ class StepCheck:
         if self._last is not None and step > RECORD + 1:
             self._seconds.append(now - self._last)
         self.steps = step + 1
-        if step == LEAD_IN and not torch._C._autograd._profiler_enabled():
+        if step == LEAD_IN and not is_taken(self.device):
             self._allocator = recorder(self.device).__enter__()
         elif step == RECORD and self._allocator is not None:
             with self._allocator.span("step"):

@@ -58,14 +58,22 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def decide(
-    captured: Capture, settings: Settings, store: Store | None, *, model: str, shape: str
+    captured: Capture,
+    settings: Settings,
+    store: Store | None,
+    *,
+    model: str,
+    shape: str,
+    budget_bytes: int | None = None,
 ) -> Decision:
     """Look a plan up, or make one within the time limit and store it.
 
+    `budget_bytes` is what an earlier region of the job made of the budget: a share or `auto` means
+    one number for the whole job.
     Without a profile every op is measured first, one at a time. Raises InfeasibleBudget, unless
     `settings.best_effort`, when the plan with the lowest peak is taken.
     """
-    return _Decider(captured, settings, store, model, shape).decide()
+    return _Decider(captured, settings, store, model, shape).decide(budget_bytes)
 
 
 class _Decider:
@@ -98,10 +106,10 @@ class _Decider:
             return self.summary.resident_bytes
         return max(self.summary.resident_bytes, live_bytes(self.device))
 
-    def decide(self) -> Decision:
+    def decide(self, budget_bytes: int | None) -> Decision:
         base = base_plan(self.graph)
         unplanned = self.summary.peak_bytes if self.summary else self.resident + base.peak_bytes
-        budget = self.budget_bytes(unplanned)
+        budget = budget_bytes or self.budget_bytes(unplanned)
         local = budget - self.resident
         found = self.found(local) if local > 0 else None
         if found is not None and good_enough(found[0], local):
@@ -117,7 +125,7 @@ class _Decider:
         budget = self.settings.budget
         if budget.kind != "auto":
             return budget.resolve(unplanned)
-        free = available_bytes(self.device)
+        free = available_bytes(self.device, live_bytes(self.device))
         if free is None:
             raise FastsaError("nobody can say what this device has free", hint="give a size")
         return free

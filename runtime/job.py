@@ -12,7 +12,7 @@ from typing import Any
 from torch import fx
 
 from fastsa.cache.store import Store
-from fastsa.errors import FastsaError, FastsaWarning, InfeasibleBudget, StoreUnusable
+from fastsa.errors import FastsaWarning, InfeasibleBudget, StoreUnusable, reason
 from fastsa.planner.budget import format_bytes
 from fastsa.profiler.capture import capture, device_of
 from fastsa.profiler.device import device_name
@@ -37,8 +37,11 @@ class PlannedRegion(Region):
         try:
             return self._planned(joint, num_fwd_outputs)
         except InfeasibleBudget as error:
-            self.job.refusal = error
-            raise
+            if not self.job.training:
+                self.job.refusal = error
+                raise
+            self.job.warn(f"a region met in mid-training trains unplanned: {error.message}")
+            return super().partition(joint, num_fwd_outputs)
         except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
             self.job.warn(f"a region trains unplanned: {reason(error)}")
             return super().partition(joint, num_fwd_outputs)
@@ -94,7 +97,20 @@ class Job:
             return self._decide(captured, None)
 
     def _decide(self, captured: Any, store: Store | None) -> Decision:
-        return decide(captured, self.settings, store, model=self.model, shape=self.shape)
+        budget = self.decisions[0].budget_bytes if self.decisions else None
+        return decide(
+            captured,
+            self.settings,
+            store,
+            model=self.model,
+            shape=self.shape,
+            budget_bytes=budget,
+        )
+
+    @property
+    def training(self) -> bool:
+        """Whether a planned region has run: from then on nothing may stop the job."""
+        return self.check is not None and self.check.steps > 0
 
     def planned(self, region: PlannedRegion, device: Any) -> None:
         """A region has got its plan."""
@@ -199,13 +215,6 @@ class Job:
             measured_step_seconds=check.step_seconds,
             steps=check.steps,
         )
-
-
-def reason(error: Exception) -> str:
-    """An error in a few words."""
-    if isinstance(error, FastsaError):
-        return error.message
-    return f"{type(error).__name__}: {error}"
 
 
 def disabled() -> bool:
