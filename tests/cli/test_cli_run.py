@@ -299,6 +299,25 @@ class TestScripts:
         assert run.predicted_peak_bytes <= run.budget_bytes
 
 
+class TestProfiled:
+    """What a profile knows that the first step does not."""
+
+    def test_accumulated_gradients_count(self, desk: Desk) -> None:
+        desk.fastsa("profile", "accumulates.py")
+        Trained(desk, ["--budget", "85%"], "accumulates.py").same()
+        (run,) = runs(desk)
+        assert run.measured_peak_bytes
+        assert abs(run.measured_peak_bytes / run.predicted_peak_bytes - 1) < 0.01
+        assert run.measured_peak_bytes <= run.budget_bytes
+
+    def test_a_smaller_batch_has_the_same_budget_and_stops_nothing(self, desk: Desk) -> None:
+        desk.fastsa("profile", "last_batch.py")
+        trained = Trained(desk, ["--budget", "60%", "--time-limit", "1"], "last_batch.py")
+        trained.same()
+        budgets = re.findall(r"^  budget +(.*) = ", trained.done.stderr, re.M)
+        assert len(set(budgets)) == 1
+
+
 class TestModelCode:
     """`torch.compile(model, backend="fastsa", options=...)` in a script run by python."""
 
