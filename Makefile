@@ -62,8 +62,8 @@ setup: $(VENV)/.installed ## Create .venv and install what fastsa needs
 
 native: $(VENV)/.native ## Build the C++ core and install fastsa in place
 
-demo: native ## Train a GPT at half its memory and compare
-	@$(BIN)/python examples/demo.py
+demo: native ## Train a GPT at half its memory and compare (EXAMPLE=resnet: a ResNet)
+	@$(BIN)/python examples/demo.py $(EXAMPLE)
 
 test: native ## Run all Python tests (those for a GPU skip themselves without one)
 	@$(BIN)/python -m pytest -n $(JOBS)
