@@ -59,7 +59,7 @@ def recorder(device: torch.device) -> Allocator:
 def is_taken(device: torch.device) -> bool:
     """Whether a recording of some length could spoil one of the program's own."""
     if device.type == "cuda":
-        return False
+        return bool(torch._C._cuda_isHistoryEnabled())
     from fastsa.profiler.cpu_allocator import somebody_profiles
 
     return somebody_profiles()

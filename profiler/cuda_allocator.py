@@ -2,7 +2,8 @@
 
 Source: `torch.cuda.memory._record_memory_history` and `_snapshot` (device_traces). An "alloc" is
 counted when it is made and a release when the program asks for it ("free_requested"), which is
-how `torch.cuda.memory_allocated` counts.
+how `torch.cuda.memory_allocated` counts. The history has the sizes asked for; they are rounded here
+as the allocator does, which leaves out what it cannot split off a large block.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Self
 import torch
 
 from fastsa.profiler.allocator import Event, locate
+from fastsa.profiler.capture import rounded
 
 MAX_EVENTS = 2_000_000  # a ring: the oldest events are dropped beyond this
 
@@ -73,7 +75,7 @@ def _event(entry: dict[str, Any]) -> Event | None:
     frame = _user_frame(entry.get("frames", ()))
     return Event(
         nanoseconds=int(entry["time_us"]) * 1000,
-        bytes=sign * int(entry["size"]),
+        bytes=sign * rounded(int(entry["size"]), torch.device("cuda")),
         address=int(entry["addr"]),
         op=None if frame is None else str(frame["name"]),
         source=None if frame is None else f"{frame['filename']}:{frame['line']}",
