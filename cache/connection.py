@@ -20,6 +20,8 @@ from fastsa.cache import location, schema
 from fastsa.errors import BadInput, StoreUnusable
 
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+MAGIC = b"SQLite format 3\0"
+STORE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 T = TypeVar("T")
@@ -212,6 +214,8 @@ class Connection:
         with self._only_one():
             if not self.path.exists() or self.path.stat().st_ino != self._file:
                 return
+            if not self._looks_like_a_store():
+                raise self._unusable("it is no database; fastsa leaves it alone")
             moved = self._rename_all()
         warnings.warn(
             f"fastsa: {self.path} was damaged and is now {moved.name}; a fresh store is in its"
@@ -219,6 +223,12 @@ class Connection:
             RuntimeWarning,
             stacklevel=2,
         )
+
+    def _looks_like_a_store(self) -> bool:
+        # A mistyped FASTSA_STORE may name anything, a person's script for one.
+        with self.path.open("rb") as file:
+            head = file.read(len(MAGIC))
+        return head == MAGIC or self.path.suffix in STORE_SUFFIXES
 
     @contextlib.contextmanager
     def _only_one(self) -> Iterator[None]:

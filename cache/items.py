@@ -29,7 +29,7 @@ class Row(msgspec.Struct, frozen=True):
     """One line of `fastsa list`.
 
     Bytes of profiles and runs are the whole process's on the device, bytes of plans the step's
-    own. `peak_origin` says whether the peak was measured or predicted.
+    own. `peak_origin` and `seconds_origin` say whether these were measured or predicted.
     """
 
     kind: Kind
@@ -41,6 +41,7 @@ class Row(msgspec.Struct, frozen=True):
     budget_bytes: int | None = None
     peak_bytes: int | None = None
     peak_origin: Literal["measured", "predicted"] | None = None
+    seconds_origin: Literal["measured", "predicted"] | None = None
     seconds: float | None = None
     status: str | None = None
 
@@ -61,7 +62,7 @@ _NONE: tuple[str, ...] = ()
 _LISTS: dict[Kind, str] = {
     "profile": """
         SELECT 'profile' kind, id, model, shape, device, created, peak_bytes,
-               'measured' peak_origin, step_seconds seconds
+               'measured' peak_origin, step_seconds seconds, 'measured' seconds_origin
         FROM profiles ORDER BY number DESC""",
     "graph": """
         SELECT 'graph' kind, hash id, coalesce(profiles.model, name) model, shape, graphs.device,
@@ -74,7 +75,7 @@ _LISTS: dict[Kind, str] = {
     "plan": """
         SELECT 'plan' kind, plans.id, coalesce(profiles.model, name) model, shape, plans.device,
                plans.created, budget_bytes, plans.peak_bytes, 'predicted' peak_origin, seconds,
-               status
+               'predicted' seconds_origin, status
         FROM plans
         LEFT JOIN graphs ON graphs.number = (
             SELECT number FROM graphs same WHERE same.hash = plans.graph
@@ -86,6 +87,7 @@ _LISTS: dict[Kind, str] = {
                coalesce(measured_peak_bytes, predicted_peak_bytes) peak_bytes,
                iif(measured_peak_bytes IS NULL, 'predicted', 'measured') peak_origin,
                coalesce(measured_step_seconds, predicted_step_seconds) seconds,
+               iif(measured_step_seconds IS NULL, 'predicted', 'measured') seconds_origin,
                'plan ' || plan_origin status
         FROM runs ORDER BY number DESC""",
 }

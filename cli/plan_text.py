@@ -29,7 +29,7 @@ def _lines(plan: Plan, graph: Graph, made_of: str) -> Iterator[tuple[str, str]]:
             f" ({text.of_share(plan.peak_bytes, plan.base_peak_bytes)}), predicted",
         )
         yield (
-            "step time",
+            "op times",
             f"{text.of_seconds(plan.base_seconds)} unplanned,"
             f" {text.of_seconds(plan.extra_seconds)} more planned"
             f" (+{text.of_share(plan.extra_seconds, plan.base_seconds)}), predicted",

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 @click.command(
     "profile",
     context_settings={
-        "ignore_unknown_options": True,
         "allow_interspersed_args": False,
         "help_option_names": ["-h", "--help"],
     },

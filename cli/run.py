@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 @click.command(
     "run",
     context_settings={
-        "ignore_unknown_options": True,
         "allow_interspersed_args": False,
         "help_option_names": ["-h", "--help"],
     },
 )
-@click.option("--budget", required=True, help="40GiB, 50% of the unplanned peak, or auto.")
+@click.option("--budget", help="40GiB, 50% of the unplanned peak, or auto.")
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0),
@@ -54,7 +53,7 @@ if TYPE_CHECKING:
 @click.option("--store", type=click.Path(path_type=Path), help="Store file [default: yours].")
 @script_arguments
 def command(
-    module: bool, script: str, arguments: tuple[str, ...], budget: str, **options: Any
+    module: bool, script: str, arguments: tuple[str, ...], budget: str | None, **options: Any
 ) -> UserScript:
     """Train SCRIPT, run with ARGUMENTS, within a memory budget.
 
@@ -68,6 +67,8 @@ def command(
     from fastsa.planner.budget import parse
     from fastsa.runtime.settings import Settings
 
+    if budget is None:
+        raise click.UsageError("Missing option '--budget'. Options of fastsa go before SCRIPT.")
     settings = Settings(budget=parse(budget), **options)
     return partial(_run, settings, script, arguments, module)
 

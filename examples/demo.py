@@ -114,6 +114,9 @@ def main() -> None:
     console.print()
     console.print(comparison(profile, plan, job, plain, planned))
     console.print(f"bound: {plan.lower_bound_assumes}")
+    console.print(
+        "times are of a machine as busy as it was; on your script: .venv/bin/fastsa --help"
+    )
     if LOSS.findall(plain) != LOSS.findall(planned):
         raise SystemExit("the planned losses differ from the plain ones")
 

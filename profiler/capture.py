@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch._functorch._aot_autograd.descriptors import InputMutationAOTOutput
 from torch.utils import _pytree as pytree
 
 from fastsa.errors import CaptureFailed
@@ -96,6 +97,11 @@ def is_random(node: fx.Node) -> bool:
     )
 
 
+def may_draw(node: fx.Node) -> bool:
+    """Whether a node draws from a random generator, or nobody can tell."""
+    return is_random(node) or getattr(node.target, "namespace", None) not in PURE_NAMESPACES
+
+
 def is_scalar(node: fx.Node) -> bool:
     """Whether a node yields a size or another number, not a tensor."""
     value = node.meta.get("val")
@@ -113,6 +119,15 @@ def mutated_arguments(node: fx.Node) -> list[fx.Node]:
         given = node.args[i] if i < len(node.args) else node.kwargs.get(argument.name)
         found += [leaf for leaf in pytree.tree_leaves(given) if isinstance(leaf, fx.Node)]
     return found
+
+
+def written_after_forward(joint: fx.GraphModule) -> list[fx.Node]:
+    """The inputs that AOTAutograd overwrites right after the forward, outside of the graph."""
+    output = next(iter(joint.graph.find_nodes(op="output")))
+    descriptions = pytree.tree_leaves(output.meta.get("desc", ()))
+    written = [d.mutated_input for d in descriptions if isinstance(d, InputMutationAOTOutput)]
+    inputs = joint.graph.find_nodes(op="placeholder")
+    return [node for node in inputs if node.meta.get("desc") in written]
 
 
 def is_tangent(node: fx.Node) -> bool:
@@ -212,6 +227,7 @@ class _Builder:
             for argument in mutated_arguments(node)
             for t in tensors(argument)
         }
+        self.mutated |= {storage_key(t) for n in written_after_forward(joint) for t in tensors(n)}
         self.readers: dict[int, list[_Draft]] = {}  # mutated storage -> ops that read it
         self.writer: dict[int, _Draft] = {}  # mutated storage -> the op that wrote it last
         self.last_random: _Draft | None = None
@@ -237,12 +253,24 @@ class _Builder:
 
     def drafts(self) -> list[_Draft]:
         calls = [n for n in self.joint.graph.nodes if n.op == "call_function"]
+        self.refuse_numbers_from_tensors(calls)
         calls = [n for n in calls if n not in self.folded]
         forward = self.forward_nodes(calls)
         drafts = [self.draft(n, FORWARD) for n in calls if n in forward]
         drafts.append(self.outside())
         drafts += [self.draft(n, BACKWARD) for n in calls if n not in forward]
         return drafts
+
+    def refuse_numbers_from_tensors(self, calls: Iterable[fx.Node]) -> None:
+        # Such a number holds no storage, so the order of reading it would be anybody's guess.
+        for node in calls:
+            if is_scalar(node) and torch.Tag.data_dependent_output in getattr(
+                node.target, "tags", ()
+            ):
+                raise CaptureFailed(
+                    f"op {node.target} makes a number of a tensor's contents",
+                    hint="the region runs unplanned",
+                )
 
     def forward_nodes(self, calls: Iterable[fx.Node]) -> set[fx.Node]:
         """The calls that belong to the forward, as torch's default partitioner sees it."""
@@ -298,7 +326,7 @@ class _Builder:
 
     def order(self, node: fx.Node, draft: _Draft, read: list[int]) -> None:
         """Keep what the data alone does not: random draws in order, reads before their write."""
-        if is_random(node):
+        if may_draw(node):
             if self.last_random is not None:
                 self.token(self.last_random, draft)
             self.last_random = draft

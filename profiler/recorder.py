@@ -125,6 +125,7 @@ class Recorder:
         self._alive_bytes = 0
         self._resident = 0
         self._saved: dict[int, Saved] = {}
+        self._saved_addresses: set[int] = set()
         self._timeline: Timeline | None = None
         self._device = torch.device("cpu")
         self._complete = False
@@ -163,7 +164,14 @@ class Recorder:
 
     def _backward_called(self, tensors: tuple[torch.Tensor, ...]) -> None:
         if self.clock.step == RECORD:
-            self._watched(lambda: self._saved.update(saved_storages(tensors)))
+            self._watched(lambda: self._see_saved(saved_storages(tensors)))
+
+    def _see_saved(self, found: dict[int, Saved]) -> None:
+        # Of several backwards in a step, the one that had the most to hold.
+        self._saved_addresses |= found.keys()
+        held = sum(saved.bytes for saved in self._saved.values())
+        if sum(saved.bytes for saved in found.values()) > held:
+            self._saved = found
 
     def _watched(self, work: Callable[[], None]) -> None:
         """Do our own work inside the script; if it fails the recording is over, not the script."""
@@ -239,7 +247,11 @@ class Recorder:
         first = allocator.spans["step"][0]
         labels = Snapshot(allocator.spans["optimizer"][0] - first, self._labels)
         self._timeline = build(
-            allocator.events[first:], self._alive, labels, frozenset(self._saved), self._alive_bytes
+            allocator.events[first:],
+            self._alive,
+            labels,
+            frozenset(self._saved_addresses),
+            self._alive_bytes,
         )
         self._alive, self._labels = {}, {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import os
 import runpy
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from fastsa.errors import BadInput
 
@@ -62,20 +61,25 @@ def _run_file(target: str) -> None:
     if not file.is_file():
         raise BadInput(f"{target}: no such script", hint="give the path of a Python file")
     _import_first_from(file.resolve().parent)
-    # Not runpy.run_path: it takes the path as given for `__file__`. `python` makes it absolute,
-    # and leaves the rest of it alone.
+    # Not runpy.run_path: it would also make `sys.argv[0]` absolute, which `python` leaves alone.
     path = os.path.join(os.getcwd(), target)  # noqa: PTH109, PTH118  Path drops `./`
-    with io.open_code(path) as source:
-        code = compile(source.read(), path, "exec", dont_inherit=True)
-    with _as_main(path) as main:
-        exec(code, main.__dict__)  # noqa: S102  running the person's own script is what we are for
+    loader = _ScriptLoader("__main__", path)
+    with _as_main(path, loader) as main:
+        loader.exec_module(main)
+
+
+class _ScriptLoader(SourceFileLoader):
+    """Loads a program without looking for bytecode or leaving any, as `python` does."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 @contextmanager
-def _as_main(path: str) -> Iterator[ModuleType]:
+def _as_main(path: str, loader: SourceFileLoader) -> Iterator[ModuleType]:
     main = ModuleType("__main__")
     main.__file__ = path
-    main.__loader__ = SourceFileLoader("__main__", path)
+    main.__loader__ = loader
     main.__dict__.update(__builtins__=__builtins__, __cached__=None)
     before, sys.modules["__main__"] = sys.modules["__main__"], main
     try:

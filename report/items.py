@@ -51,13 +51,20 @@ def _columns(kind: Kind) -> tuple[str, ...]:
             return (*names, "budget>", "peak>", "step>", "plan?")
 
 
+def _star(row: Row, origin: str | None) -> str:
+    return " *" if row.kind == "run" and origin == "predicted" else ""
+
+
 def _cells(row: Row) -> list[str | None]:
     """One cell per column: what this kind of item has none of is None and left out."""
-    guess = " *" if row.kind == "run" and row.peak_origin == "predicted" else ""
     numbers = [
         None if row.budget_bytes is None else text.of_bytes(row.budget_bytes),
-        None if row.peak_bytes is None else text.of_bytes(row.peak_bytes) + guess,
-        None if row.seconds is None else text.of_seconds(row.seconds) + guess,
+        None
+        if row.peak_bytes is None
+        else text.of_bytes(row.peak_bytes) + _star(row, row.peak_origin),
+        None
+        if row.seconds is None
+        else text.of_seconds(row.seconds) + _star(row, row.seconds_origin),
         row.status,
     ]
     return [

@@ -44,10 +44,17 @@ def ending(decisions: Sequence[Decision], run: Run | None, trained: bool) -> lis
         f"{format_bytes(run.predicted_peak_bytes)} predicted"
         f"{_difference(run.measured_peak_bytes, run.predicted_peak_bytes)}",
         f"  step      {_seconds(run.measured_step_seconds)}, "
-        f"{run.predicted_step_seconds:.3f} s predicted"
-        f"{_difference(run.measured_step_seconds, run.predicted_step_seconds)}",
+        f"{run.predicted_step_seconds:.3f} s predicted from {_baseline(decision)}",
         *_over(run),
     ]
+
+
+def _baseline(decision: Decision) -> str:
+    # Measured at another time, on a machine that may have been busier: no percentage.
+    unplanned = f"{decision.unplanned_step_seconds:.3f} s unplanned"
+    if decision.profiled:
+        return f"{unplanned}, measured when profiled"
+    return f"{unplanned}, the sum of its op times"
 
 
 def _over(run: Run) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -151,12 +152,13 @@ class _Decider:
         )
 
     def unmet(self, made: Plan, budget: int) -> Plan:
-        """The plan to train with all the same, or InfeasibleBudget."""
-        if not self.settings.best_effort:
-            raise infeasible(self.graph, made, budget, self.resident)
+        """The plan with the lowest peak found, to train with all the same, or InfeasibleBudget."""
+        lowest = made
         if made.status == "infeasible":
-            made = self.make(made.minimum_budget_bytes, None)
-        return made
+            lowest = self.make(made.minimum_budget_bytes, None)
+        if not self.settings.best_effort:
+            raise infeasible(self.graph, lowest, budget, self.resident)
+        return lowest
 
     def keep(self, made: Plan) -> str | None:
         return self.store.add_plan(made, self.key) if self.store else None
@@ -201,23 +203,27 @@ def good_enough(found: Plan, local: int) -> bool:
     )
 
 
-def infeasible(graph: Graph, made: Plan, budget: int, resident: int) -> InfeasibleBudget:
-    """The error for a budget that is not met: the minimum, and the op that sets it."""
-    minimum = resident + made.minimum_budget_bytes
-    op = graph.ops[made.minimum_budget_op]
+def infeasible(graph: Graph, lowest: Plan, budget: int, resident: int) -> InfeasibleBudget:
+    """The error for a budget that is not met: the minimum, the op that sets it, what is reached."""
+    minimum = resident + lowest.minimum_budget_bytes
+    op = graph.ops[lowest.minimum_budget_op]
     where = " ".join(("", *(part for part in (op.module, op.source) if part)))
     floor = (
         f"the minimum is {format_bytes(minimum)} ({format_bytes(resident)} resident + "
-        f"{format_bytes(made.minimum_budget_bytes)} for {op.target}{where})"
+        f"{format_bytes(lowest.minimum_budget_bytes)} for {op.target}{where})"
     )
-    if made.status == "infeasible":
-        return InfeasibleBudget(
-            f"a budget of {format_bytes(budget)} cannot be met: {floor}",
-            hint="give at least the minimum, or --best-effort to train at the lowest peak found",
-        )
-    lowest = format_bytes(resident + made.peak_bytes)
+    enough = rounded_up(resident + lowest.peak_bytes)
+    if budget < minimum:
+        what = f"a budget of {format_bytes(budget)} cannot be met: {floor}"
+    else:
+        seconds = f"{lowest.planner.wall_seconds:.1f} s"
+        what = f"no plan within {format_bytes(budget)} was found in {seconds}: {floor}"
     return InfeasibleBudget(
-        f"no plan within {format_bytes(budget)} was found in "
-        f"{made.planner.wall_seconds:.1f} s: the lowest peak reached is {lowest}, {floor}",
-        hint=f"give {lowest}, more --time-limit, or --best-effort",
+        f"{what}, the lowest peak found is {enough}",
+        hint=f"give {enough}, more --time-limit, or --best-effort to train at the lowest peak",
     )
+
+
+def rounded_up(size: int) -> str:
+    """Bytes as a budget that is no smaller."""
+    return f"{math.ceil(size / 2**20 * 100) / 100:.2f} MiB"

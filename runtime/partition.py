@@ -26,11 +26,15 @@ from fastsa.profiler.capture import (
     is_random,
     is_scalar,
     is_tangent,
+    only_updates_statistics,
 )
 from fastsa.runtime import rng
 
 POSITION = "fastsa_position"
 """Node metadata: the position in the plan's sequence that a node was emitted for."""
+
+UNCHECKED = "saved_tensor_with_no_vc_check"
+"""Node metadata, read by torch's partitioner: the backward may find this tensor overwritten."""
 
 
 def partition(capture: Capture, plan: Plan) -> tuple[fx.GraphModule, fx.GraphModule]:
@@ -98,7 +102,20 @@ class _Emitter:
     def saved(self) -> tuple[list[fx.Node], list[fx.Node]]:
         """What the forward must keep for the backward: tensors, sizes."""
         nodes = [n for n in self.crossing if n.op != "get_attr" and not is_tangent(n)]
+        for node in nodes:
+            if self.may_change(node):
+                node.meta[UNCHECKED] = True
         return [n for n in nodes if not is_scalar(n)], [n for n in nodes if is_scalar(n)]
+
+    def may_change(self, copied: fx.Node) -> bool:
+        """Whether the backward gives the same bits whatever another forward does to an input.
+
+        Running statistics, when the model is called again before its backward.
+        """
+        readers = [user for user in copied.users if self.phase_of.get(user) == BACKWARD]
+        return copied.op == "placeholder" and all(
+            only_updates_statistics(reader) and copied in reader.args[3:5] for reader in readers
+        )
 
     def run_segment(self, sequence: tuple[int, ...]) -> None:
         for op in sequence:

@@ -40,8 +40,9 @@ def from_options(options: Mapping[str, Any]) -> Settings:
         )
     values = dict(options)
     budget = values["budget"]
-    if isinstance(budget, (int, str)):
-        values["budget"] = parse(str(budget))
+    if not isinstance(budget, (int, str)):
+        raise BadInput(f"budget {budget!r}: not a budget", hint='give "40GiB", "50%" or "auto"')
+    values["budget"] = parse(str(budget))
     if isinstance(values.get("store"), str):
         values["store"] = Path(values["store"])
     try:

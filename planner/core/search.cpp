@@ -82,6 +82,12 @@ bool optimal(const Chain& chain, const Bound& bound) {
          chain.best.footprint().seconds - base <= bound.seconds + kRounding * base;
 }
 
+// Whether the best so far fits without recomputing: the unplanned order is the fastest there is.
+bool nothing_to_gain(const Chain& chain) {
+  const Seconds base = chain.best.graph().total_seconds();
+  return chain.best.fits() && chain.best.footprint().seconds <= base * (1 + kRounding);
+}
+
 Bound search_portfolio(const Effort& effort, Chain& chain) {
   const Order base = chain.best.graph().base_order();
   const Objective objective = penalty(chain);
@@ -106,7 +112,7 @@ Bound search_portfolio(const Effort& effort, Chain& chain) {
 }  // namespace
 
 Bound search(Algorithm algorithm, const Effort& effort, Chain& chain) {
-  if (chain.best.fits()) return {};  // nothing to gain: the unplanned order is the fastest there is
+  if (nothing_to_gain(chain)) return {};
   if (algorithm == Algorithm::kPaper) {
     search_as_published(effort, chain);
     return {};

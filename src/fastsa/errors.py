@@ -13,6 +13,9 @@ class FastsaError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        return f"{self.message}: {self.hint}"
+
 
 class BadInput(FastsaError):
     """A file or an argument that cannot be used (exit 2)."""

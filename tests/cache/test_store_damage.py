@@ -277,3 +277,12 @@ class TestPayload:
         data = b"[" * 200_000
         with pytest.raises(integrity.Damaged):
             integrity.unpack(integrity.pack(data), integrity.checksum(data), Plan)
+
+
+def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
+    """A mistyped FASTSA_STORE may name a person's script."""
+    script = tmp_path / "train.py"
+    script.write_text("print('mine')\n")
+    with pytest.raises(StoreUnusable, match="leaves it alone"), Store.open(script) as store:
+        store.list_items()
+    assert script.read_text() == "print('mine')\n"

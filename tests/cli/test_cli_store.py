@@ -20,6 +20,7 @@ KINDS = ["profile", "graph", "plan", "run"]
 # Adding a key is fine; these stay.
 KEYS = {
     "row": """kind id model shape device created budget_bytes peak_bytes peak_origin seconds
+        seconds_origin
         status""",
     "profile": """schema id created script arguments model parameters shape device versions
         resident_bytes peak_bytes step_seconds peak_event events at_peak largest_at_peak regions

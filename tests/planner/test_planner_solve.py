@@ -217,3 +217,15 @@ def test_random_training_graphs_are_reproducible_on_every_machine() -> None:
     assert answer == msgspec.structs.replace(
         plan(graph, half(graph), iterations=20_000, time_limit=None), planner=answer.planner
     )
+
+
+def test_a_warm_start_does_not_end_the_search() -> None:
+    """A plan made for half the memory serves at 90%, and there is a much faster one."""
+    graph = real("resnet50")
+    slow = plan(graph, half(graph), time_limit=1)
+    budget = 2 * half(graph) * 9 // 10
+    cold = plan(graph, budget, time_limit=1)
+    warm = plan(graph, budget, time_limit=1, warm_start=slow)
+    validate(graph, warm)
+    assert warm.extra_seconds < slow.extra_seconds / 2
+    assert warm.extra_seconds <= 1.2 * cold.extra_seconds
