@@ -228,6 +228,12 @@ class _Builder:
             for t in tensors(argument)
         }
         self.mutated |= {storage_key(t) for n in written_after_forward(joint) for t in tensors(n)}
+        self.returned = {
+            storage_key(t)
+            for n in self.forward_outputs
+            if n.op != "placeholder"
+            for t in tensors(n)
+        }
         self.readers: dict[int, list[_Draft]] = {}  # mutated storage -> ops that read it
         self.writer: dict[int, _Draft] = {}  # mutated storage -> the op that wrote it last
         self.last_random: _Draft | None = None
@@ -354,12 +360,12 @@ class _Builder:
             return False
         if node.is_impure(impure_random=False):
             return False
-        if only_updates_statistics(node):
-            return True
+        read = {storage_key(t) for a in node.all_input_nodes for t in tensors(a)}
+        # What the script gets it may change in place before the backward.
+        if read & self.returned:
+            return False
         # A buffer written in this step holds its *new* value by the time of a recomputation.
-        return not any(
-            storage_key(t) in self.mutated for a in node.all_input_nodes for t in tensors(a)
-        )
+        return only_updates_statistics(node) or not read & self.mutated
 
     def outside(self) -> _Draft:
         draft = _Draft(None, OUTSIDE, OUTSIDE_TARGET, recomputable=False)
