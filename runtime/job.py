@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
 from torch import fx
 
 from fastsa.cache.store import Store
 from fastsa.errors import FastsaWarning, InfeasibleBudget, StoreUnusable, reason
 from fastsa.planner.budget import format_bytes
-from fastsa.profiler.capture import capture, device_of
+from fastsa.profiler.capture import Capture, capture, device_of
 from fastsa.profiler.device import device_name
 from fastsa.profiler.region import Modules, Region, compile_region
 from fastsa.profiler.steps import StepClock
@@ -30,7 +31,6 @@ class PlannedRegion(Region):
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.decision: Decision | None = None
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         """Plan the region. Raises InfeasibleBudget; any other failure means unplanned."""
@@ -52,13 +52,12 @@ class PlannedRegion(Region):
         captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
         decision = job.decide(captured)
         modules = partition(captured, decision.plan)
-        self.decision = decision
-        job.planned(self, captured.device)
+        job.planned(decision, captured.device)
         return modules
 
     def forward_begins(self) -> None:
         """Tell the job that a step may begin."""
-        self.job.forward_begins(self)
+        self.job.forward_begins()
 
 
 class Job:
@@ -66,7 +65,6 @@ class Job:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.regions: list[PlannedRegion] = []
         self.decisions: list[Decision] = []
         self.refusal: InfeasibleBudget | None = None
         self.check: StepCheck | None = None
@@ -75,7 +73,6 @@ class Job:
         self.script = ""
         self.compiled = 0
         self.run: Run | None = None
-        self.run_id: str | None = None
         self.on_planned: Callable[[Decision], None] = lambda decision: None
         self._clock: StepClock | None = None
         self._warned: set[str] = set()
@@ -87,7 +84,7 @@ class Job:
         self.compiled += 1
         return compile_region(PlannedRegion(self), gm, example_inputs)
 
-    def decide(self, captured: Any) -> Decision:
+    def decide(self, captured: Capture) -> Decision:
         """A plan for a captured region, from the store if it can be used."""
         try:
             with Store.open(self.settings.store) as store:
@@ -96,7 +93,7 @@ class Job:
             self.warn(f"the store is not used: {error.message}")
             return self._decide(captured, None)
 
-    def _decide(self, captured: Any, store: Store | None) -> Decision:
+    def _decide(self, captured: Capture, store: Store | None) -> Decision:
         budget = self.decisions[0].budget_bytes if self.decisions else None
         return decide(
             captured,
@@ -112,12 +109,9 @@ class Job:
         """Whether a planned region has run: from then on nothing may stop the job."""
         return self.check is not None and self.check.steps > 0
 
-    def planned(self, region: PlannedRegion, device: Any) -> None:
+    def planned(self, decision: Decision, device: torch.device) -> None:
         """A region has got its plan."""
-        self.regions.append(region)
-        if region.decision is None:
-            return
-        self.decisions.append(region.decision)
+        self.decisions.append(decision)
         if self.check is None:
             self.check = StepCheck(device)
             self._clock = StepClock(self.check.step_begins, self._step_ended)
@@ -127,9 +121,9 @@ class Job:
                 "the model is captured as several regions and the budget holds for each alone: "
                 "the step's peak may be higher"
             )
-        self.on_planned(region.decision)
+        self.on_planned(decision)
 
-    def forward_begins(self, region: PlannedRegion) -> None:
+    def forward_begins(self) -> None:
         """A planned region's forward begins."""
         if self._clock is None or self._closed:
             return
@@ -194,7 +188,7 @@ class Job:
         if decision.plan_id is None:
             return
         with Store.open(self.settings.store) as store:
-            self.run_id = store.add_run(self.run)
+            store.add_run(self.run)
 
     def _run(self, decision: Decision, check: StepCheck) -> Run:
         return Run(
