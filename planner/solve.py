@@ -102,6 +102,20 @@ def plan(
     )
 
 
+def certify(
+    graph: Graph, order: _core.Order, budget_bytes: int, *, planner: Planner, time_limit: float = 1.0
+) -> Plan:
+    """The plan that an order found elsewhere amounts to: measured, bounded and validated.
+
+    `time_limit` is for the bound, in seconds. Raises BadInput for an illegal order.
+    """
+    try:
+        answer = _core.certify(native(graph), order, budget_bytes, time_limit)
+    except _core.BadRequest as error:
+        raise BadInput(str(error), hint="check the order") from error
+    return _plan(graph.hash(), answer, planner)
+
+
 def _check(
     budget_bytes: int,
     time_limit: float | None,

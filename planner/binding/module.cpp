@@ -8,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "core/just_in_time.h"
 #include "core/solve.h"
 
 #ifndef FASTSA_SANITIZED
@@ -59,6 +60,17 @@ Answer solve_request(const Graph& graph, Bytes budget, Algorithm algorithm,
   request.threads = threads;
   request.warm_start = std::move(warm_start);
   return solve_without_gil(graph, request, monitor);
+}
+
+Order just_in_time_without(const Graph& graph, const std::vector<ValueId>& dropped) {
+  std::vector<char> flags(static_cast<std::size_t>(graph.values()), 0);
+  for (ValueId value : dropped) {
+    if (value < 0 || value >= graph.values()) {
+      throw BadRequest("there is no value " + std::to_string(value));
+    }
+    flags[value] = graph.producer(value) != kNoOp;
+  }
+  return just_in_time(graph, flags);
 }
 
 Footprint simulate_legal(const Graph& graph, const Order& order) {
@@ -142,6 +154,9 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("solve", &solve_request, py::arg("graph"), py::arg("budget"), py::kw_only(),
              py::arg("algorithm"), py::arg("time_limit"), py::arg("iterations"), py::arg("seed"),
              py::arg("threads"), py::arg("warm_start"), py::arg("monitor"));
+  module.def("certify", &certify, py::arg("graph"), py::arg("order"), py::arg("budget"),
+             py::arg("time_limit"), py::call_guard<py::gil_scoped_release>());
+  module.def("just_in_time", &just_in_time_without, py::arg("graph"), py::arg("dropped"));
   module.def("validate", py::overload_cast<const Graph&, const Order&, const Claim&>(&validate),
              py::arg("graph"), py::arg("order"), py::arg("claim"));
   module.def("simulate", &simulate_legal, py::arg("graph"), py::arg("order"));

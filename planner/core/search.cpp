@@ -111,6 +111,11 @@ Bound search_portfolio(const Effort& effort, Chain& chain) {
 
 }  // namespace
 
+Bound bound_only(const Effort& effort, Chain& chain) {
+  if (nothing_to_gain(chain)) return {};
+  return explore_cuts(penalty(chain), effort, chain).bound;
+}
+
 Bound search(Algorithm algorithm, const Effort& effort, Chain& chain) {
   if (nothing_to_gain(chain)) return {};
   if (algorithm == Algorithm::kPaper) {

@@ -10,6 +10,9 @@ enum class Algorithm {
   kPortfolio,  // that, and closure moves on the same state
 };
 
+// The bound alone, without searching.
+Bound bound_only(const Effort& effort, Chain& chain);
+
 // Returns the best bound it came upon.
 Bound search(Algorithm algorithm, const Effort& effort, Chain& chain);
 

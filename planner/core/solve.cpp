@@ -13,6 +13,13 @@ namespace {
 constexpr double kRounding = 1e-10;  // of the step time: below the validator's tolerance
 constexpr auto kTick = std::chrono::milliseconds(10);
 
+void check(const Graph& graph, const Order& order, const char* what) {
+  const Verdict verdict = validate(graph, order);
+  if (verdict.ok()) return;
+  throw BadRequest(std::string(what) + ": position " + std::to_string(verdict.position) + ": " +
+                   describe(verdict.reason));
+}
+
 void check(const Graph& graph, const Request& request) {
   if (request.threads < 1 || request.threads > 1024) {
     throw BadRequest("threads: not between 1 and 1024");
@@ -23,12 +30,43 @@ void check(const Graph& graph, const Request& request) {
       request.effort.iterations == std::numeric_limits<std::int64_t>::max()) {
     throw BadRequest("neither a time limit nor a number of iterations");
   }
-  if (!request.warm_start) return;
-  const Verdict verdict = validate(graph, *request.warm_start);
-  if (!verdict.ok()) {
-    throw BadRequest("warm start: position " + std::to_string(verdict.position) + ": " +
-                     describe(verdict.reason));
+  if (request.warm_start) check(graph, *request.warm_start, "warm start");
+}
+
+Status judge(const Claim& claim) {
+  if (claim.peak > claim.budget) return Status::kNotFound;
+  const Seconds gap = claim.seconds - claim.base_seconds - claim.lower_bound;
+  return gap <= kRounding * claim.base_seconds ? Status::kOptimal : Status::kFeasible;
+}
+
+// Without an order: the budget cannot be met.
+Answer describe(const Graph& graph, Bytes budget, const Floor& floor, const Bound& bound,
+                const Order* order) {
+  const Footprint base = simulate(graph, graph.base_order().sequence);
+  Answer answer;
+  answer.floor = floor;
+  answer.bound = bound;
+  answer.claim.budget = budget;
+  answer.claim.base_peak = base.peak;
+  answer.claim.base_seconds = base.seconds;
+  answer.claim.minimum_budget = floor.bytes;
+  answer.claim.lower_bound = bound.seconds;
+  if (order) {
+    const Footprint footprint = simulate(graph, order->sequence);
+    answer.order = *order;
+    answer.claim.peak = footprint.peak;
+    answer.claim.seconds = footprint.seconds;
+    answer.claim.status = judge(answer.claim);
+  } else {
+    answer.order.segment_starts.assign(static_cast<std::size_t>(graph.segments()), 0);
+    answer.claim.status = Status::kInfeasible;
   }
+  const Verdict verdict = validate(graph, answer.order, answer.claim);
+  if (!verdict.ok()) {
+    throw std::logic_error("the planner made an illegal plan: position " +
+                           std::to_string(verdict.position) + ": " + describe(verdict.reason));
+  }
+  return answer;
 }
 
 class Solver {
@@ -41,18 +79,16 @@ class Solver {
         effort_(request.effort) {
     // With iterations given the answer must not depend on the clock: it is only the deadline then.
     if (effort_.iterations != Effort{}.iterations) effort_.seconds = kForever;
-    base_ = simulate(graph, graph.base_order().sequence);
     floor_ = budget_floor(graph);
   }
 
   Answer run() {
     if (request_.budget >= floor_.bytes) search_on_threads();
-    Answer answer = describe_best();
-    const Verdict verdict = validate(graph_, answer.order, answer.claim);
-    if (!verdict.ok()) {
-      throw std::logic_error("the planner made an illegal plan: position " +
-                             std::to_string(verdict.position) + ": " + describe(verdict.reason));
-    }
+    const Incumbent* found = best();
+    Answer answer =
+        describe(graph_, request_.budget, floor_, bound_, found ? &found->order() : nullptr);
+    for (const auto& chain : chains_) answer.iterations += chain->iterations.load();
+    answer.elapsed = stop_.elapsed();
     return answer;
   }
 
@@ -134,42 +170,11 @@ class Solver {
     return best;
   }
 
-  Answer describe_best() {
-    Answer answer;
-    answer.floor = floor_;
-    answer.bound = bound_;
-    answer.claim.budget = request_.budget;
-    answer.claim.base_peak = base_.peak;
-    answer.claim.base_seconds = base_.seconds;
-    answer.claim.minimum_budget = floor_.bytes;
-    answer.claim.lower_bound = answer.bound.seconds;
-    if (const Incumbent* incumbent = best()) {
-      answer.order = incumbent->order();
-      answer.claim.peak = incumbent->footprint().peak;
-      answer.claim.seconds = incumbent->footprint().seconds;
-      answer.claim.status = judge(answer.claim);
-    } else {
-      answer.order.segment_starts.assign(static_cast<std::size_t>(graph_.segments()), 0);
-      answer.claim.status = Status::kInfeasible;
-    }
-    for (const auto& chain : chains_) answer.iterations += chain->iterations.load();
-    answer.elapsed = stop_.elapsed();
-    return answer;
-  }
-
-  static Status judge(const Claim& claim) {
-    if (claim.peak > claim.budget) return Status::kNotFound;
-    const Seconds gap = claim.seconds - claim.base_seconds - claim.lower_bound;
-    const bool optimal = gap <= kRounding * claim.base_seconds;
-    return optimal ? Status::kOptimal : Status::kFeasible;
-  }
-
   const Graph& graph_;
   const Request& request_;
   const Monitor& monitor_;
   Stop stop_;
   Effort effort_;
-  Footprint base_;
   Floor floor_;
   Bound bound_;
   std::vector<std::unique_ptr<Chain>> chains_;
@@ -184,6 +189,18 @@ class Solver {
 Answer solve(const Graph& graph, const Request& request, const Monitor& monitor) {
   check(graph, request);
   return Solver(graph, request, monitor).run();
+}
+
+Answer certify(const Graph& graph, const Order& order, Bytes budget, Seconds limit) {
+  check(graph, order, "order");
+  const Floor floor = budget_floor(graph);
+  if (budget < floor.bytes) return describe(graph, budget, floor, {}, nullptr);
+  const Stop stop(limit);
+  Chain chain(graph, budget, 0, stop);
+  const Bound bound = bound_only({.seconds = limit}, chain);
+  Answer answer = describe(graph, budget, floor, bound, &order);
+  answer.elapsed = stop.elapsed();
+  return answer;
 }
 
 }  // namespace fastsa

@@ -47,4 +47,8 @@ using Monitor = std::function<bool(const Progress&)>;
 // answer not pass the validator.
 Answer solve(const Graph& graph, const Request& request, const Monitor& monitor);
 
+// What an order found elsewhere amounts to: measured, with a bound computed within `limit` seconds,
+// checked. An order above the budget is an answer too. Throws BadRequest for an illegal order.
+Answer certify(const Graph& graph, const Order& order, Bytes budget, Seconds limit);
+
 }  // namespace fastsa
