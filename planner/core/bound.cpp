@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <utility>
 
 #include "core/cut.h"
 #include "core/just_in_time.h"
@@ -10,11 +12,12 @@ namespace fastsa {
 namespace {
 
 constexpr std::size_t kStarts = 4;
-constexpr int kPrices = 14;          // per moment
-constexpr int kEvenMoments = 10;     // sampled evenly over each segment
-constexpr int kLargeMoments = 6;     // the first ops of a segment that touch more than any before
+constexpr int kPrices = 24;          // per moment, at most: most need fewer than ten
+constexpr int kEvenMoments = 24;     // sampled evenly over each segment
 constexpr double kFirstPrice = 0.2;  // step times per unplanned peak
 constexpr double kStride = 4;
+constexpr double kSame = 1e-9;      // relative
+constexpr double kScreening = 0.5;  // of the time
 constexpr std::int64_t kMostSolves = 2000;
 constexpr const char* kAssumes =
     "the graph's op times, and nothing about the order: it holds for every legal plan";
@@ -24,47 +27,45 @@ struct Moment {
   bool op_itself;
 };
 
-Bytes touched(const Graph& graph, OpId op) {
-  Bytes bytes = graph.workspace(op);
-  for (ValueId v : graph.inputs(op)) bytes += graph.bytes(v);
-  for (ValueId v : graph.outputs(op)) bytes += graph.bytes(v);
-  return bytes;
+// By op: what the unplanned order holds while it runs that its own segment made, and what it
+// touches. The rest is for a plan to keep or not.
+std::vector<Bytes> held_bytes(const Graph& graph) {
+  std::vector<OpId> last(static_cast<std::size_t>(graph.values()), kNoOp);
+  for (OpId op = 0; op < graph.ops(); ++op) {
+    for (ValueId v : graph.inputs(op)) last[v] = op;
+    for (ValueId v : graph.outputs(op)) last[v] = op;
+  }
+  std::vector<Bytes> held(static_cast<std::size_t>(graph.ops()));
+  Bytes alive = 0;
+  for (OpId op = 0; op < graph.ops(); ++op) {
+    const SegmentId segment = graph.segment(op);
+    if (op > 0 && segment != graph.segment(op - 1)) alive = 0;
+    for (ValueId v : graph.outputs(op)) alive += graph.bytes(v);
+    held[op] = alive + graph.workspace(op);
+    for (ValueId v : graph.inputs(op)) {
+      const bool made_here = graph.segment(graph.producer(v)) == segment;
+      if (!made_here) held[op] += graph.bytes(v);
+      if (made_here && last[v] == op && !graph.is_output(v)) alive -= graph.bytes(v);
+    }
+    for (ValueId v : graph.outputs(op)) {
+      if (last[v] == op && !graph.is_output(v)) alive -= graph.bytes(v);
+    }
+  }
+  return held;
 }
 
-// Where a segment starts, its first large ops, and an even sample.
-std::vector<Moment> moments_of(const Graph& graph, OpId first, OpId last) {
-  std::vector<Moment> moments{{first, false}};
+// The first ops that hold more than any before in their segment, and an even sample. Those that
+// hold the most of what comes early bind: late, there is little left to keep.
+std::vector<Moment> moments_of(const std::vector<Bytes>& held, OpId first, OpId last) {
+  std::vector<Moment> moments;
   Bytes most = 0;
-  int large = 0;
   const OpId stride = std::max<OpId>(1, (last - first) / kEvenMoments);
   for (OpId op = first; op < last; ++op) {
-    const Bytes bytes = touched(graph, op);
-    const bool record = bytes > most && large < kLargeMoments;
-    if (record) {
-      most = bytes;
-      ++large;
-    }
+    const bool record = held[op] > most;
+    most = std::max(most, held[op]);
     if (record || (op - first) % stride == stride / 2) moments.push_back({op, true});
   }
   return moments;
-}
-
-// The starts of all segments first: together they say what each region drops.
-std::vector<Moment> all_moments(const Graph& graph) {
-  std::vector<Moment> starts;
-  std::vector<Moment> others;
-  for (OpId first = 0; first < graph.ops();) {
-    OpId last = first;
-    while (last < graph.ops() && graph.segment(last) == graph.segment(first)) ++last;
-    if (graph.segment(first) > 0 || last == graph.ops()) {
-      const auto these = moments_of(graph, first, last);
-      starts.push_back(these.front());
-      others.insert(others.end(), these.begin() + 1, these.end());
-    }
-    first = last;
-  }
-  starts.insert(starts.end(), others.begin(), others.end());
-  return starts;
 }
 
 class Explorer {
@@ -78,46 +79,87 @@ class Explorer {
         price_(kFirstPrice * base_.seconds / static_cast<double>(std::max<Bytes>(base_.peak, 1))) {}
 
   Cuts run() {
-    for (const Moment& moment : all_moments(graph_)) {
-      if (over()) break;
-      if (moment.op_itself && !together_.empty()) keep_together();
-      explore(moment);
-    }
+    find_moments();
+    for (const Moment& moment : starts_) explore(moment);
     if (!together_.empty()) keep_together();
+    for (const Moment& moment : screened()) explore(moment);
     return std::move(cuts_);
   }
 
  private:
-  bool over() const {
-    return solves_ >= kMostSolves || chain_.stop.now() || seconds_since(start_) >= effort_.seconds;
+  bool over(double share = 1) const {
+    return static_cast<double>(solves_) >= share * static_cast<double>(kMostSolves) ||
+           chain_.stop.now() || seconds_since(start_) >= share * effort_.seconds;
   }
 
-  // Raises the price until what is kept fits, lowers it until it does not, then closes in.
+  // A graph's first segment has nothing to recompute when it starts; alone, it is looked into.
+  void find_moments() {
+    const std::vector<Bytes> held = held_bytes(graph_);
+    for (OpId first = 0; first < graph_.ops();) {
+      OpId last = first;
+      while (last < graph_.ops() && graph_.segment(last) == graph_.segment(first)) ++last;
+      if (first > 0 || last == graph_.ops()) {
+        starts_.push_back({first, false});
+        const auto within = moments_of(held, first, last);
+        within_.insert(within_.end(), within.begin(), within.end());
+      }
+      first = last;
+    }
+  }
+
+  // The moments within segments, those first that bind most at the price found so far.
+  std::vector<Moment> screened() {
+    std::vector<std::pair<double, std::size_t>> values;
+    for (std::size_t i = 0; i < within_.size() && !over(kScreening); ++i) {
+      CutAt at(graph_, within_[i].op, true, objective_.budget());
+      if (at.room() < 0 || at.wanted() <= at.room()) continue;
+      const Cut cut = at.solve(price_, chain_.stop);
+      if (!cut.complete) break;
+      ++solves_;
+      if (cut.bound > cuts_.bound.seconds) cuts_.bound = {cut.bound, kAssumes};
+      values.emplace_back(-cut.bound, i);
+    }
+    std::ranges::sort(values);
+    std::vector<Moment> moments;
+    for (const auto& [value, i] : values) moments.push_back(within_[i]);
+    return moments;
+  }
+
+  // The bound is concave in the price, made of straight pieces, one per cut: where the piece that
+  // keeps too much crosses the one that keeps little enough is the next price to try.
   void explore(const Moment& moment) {
+    if (over()) return;
     CutAt at(graph_, moment.op, moment.op_itself, objective_.budget());
     if (at.room() < 0 || at.wanted() <= at.room()) return;
     double price = price_;
-    double low = 0;
-    double high = 0;
     double best = -1;
-    std::vector<char> fitting;  // what the lowest price drops that keeps few enough
+    std::optional<Cut> much;
+    std::optional<Cut> little;
     Start start{{}, std::numeric_limits<double>::infinity()};
     for (int i = 0; i < kPrices && !over(); ++i) {
-      const Cut cut = at.solve(price, chain_.stop);
+      Cut cut = at.solve(price, chain_.stop);
       if (!cut.complete) break;
       ++solves_;
       take(cut, start);
-      if (!moment.op_itself && cut.kept <= at.room()) fitting = cut.dropped;
       if (cut.bound > best) {
         best = cut.bound;
         price_ = price;
       }
-      (cut.kept > at.room() ? low : high) = price;
-      if (low > 0 && high > 0 && high / low < 1.01) break;
-      price = high == 0 ? low * kStride : low == 0 ? high / kStride : std::sqrt(low * high);
+      (cut.kept > at.room() ? much : little) = std::move(cut);
+      const double next = next_price(price, much, little);
+      if (std::abs(next - price) <= kSame * price) break;
+      price = next;
     }
     keep(std::move(start));
-    if (!fitting.empty()) join(fitting);
+    if (!moment.op_itself && little) join(little->dropped);
+  }
+
+  static double next_price(double price, const std::optional<Cut>& much,
+                           const std::optional<Cut>& little) {
+    if (!little) return price * kStride;
+    if (!much) return price / kStride;
+    const auto bytes = static_cast<double>(much->kept - little->kept);
+    return std::max(0.0, (little->recomputed - much->recomputed) / bytes);
   }
 
   void join(const std::vector<char>& dropped) {
@@ -163,6 +205,8 @@ class Explorer {
   double price_;  // where the last moment's search ended: the next starts there
   Clock::time_point start_ = Clock::now();
   std::int64_t solves_ = 0;
+  std::vector<Moment> starts_;  // of segments
+  std::vector<Moment> within_;
   std::vector<char> together_;  // dropped at the start of any segment
   int joined_ = 0;
   Cuts cuts_;

@@ -16,6 +16,7 @@ constexpr Capacity kNever = Capacity{1} << 58;
 
 CutAt::CutAt(const Graph& graph, OpId op, bool op_itself, Bytes budget)
     : graph_(graph),
+      segment_(graph.segment(op)),
       room_(budget),
       scale_(graph.total_seconds() > 0 ? kWhole / graph.total_seconds() : 0),
       when_(static_cast<std::size_t>(graph.ops()), When::kUnknown),
@@ -35,17 +36,16 @@ CutAt::CutAt(const Graph& graph, OpId op, bool op_itself, Bytes budget)
 }
 
 void CutAt::classify(OpId op, bool op_itself) {
-  const SegmentId segment = graph_.segment(op);
   for (OpId each = 0; each < graph_.ops(); ++each) {
-    if (graph_.segment(each) < segment) {
+    if (graph_.segment(each) < segment_) {
       when_[each] = When::kBefore;
-    } else if (graph_.segment(each) > segment || !op_itself) {
+    } else if (graph_.segment(each) > segment_ || !op_itself) {
       when_[each] = When::kAfter;
     }
   }
   if (!op_itself) return;
   when_[op] = When::kAfter;
-  for (OpId each = op + 1; each < graph_.ops() && graph_.segment(each) == segment; ++each) {
+  for (OpId each = op + 1; each < graph_.ops() && graph_.segment(each) == segment_; ++each) {
     for (ValueId v : graph_.inputs(each)) {
       if (when_[graph_.producer(v)] == When::kAfter) when_[each] = When::kAfter;
     }
@@ -66,7 +66,7 @@ void CutAt::classify(OpId op, bool op_itself) {
 // Adds a node for a value that has to be kept or made again, unless it is there for nothing.
 void CutAt::need(ValueId value) {
   if (there_[value] || value_node_[value] >= 0) return;
-  if (when_[graph_.producer(value)] != When::kBefore) return;
+  if (when_[graph_.producer(value)] == When::kAfter) return;
   value_node_[value] = flow_.add_node();
   values_.push_back(value);
 }
@@ -83,21 +83,46 @@ void CutAt::connect() {
   for (ValueId v : values_) {
     priced_.push_back({flow_.add_edge(MaxFlow::kSource, value_node_[v], 0), v});
   }
-  for (std::size_t i = 0; i < values_.size(); ++i) {  // grows on the way
-    const ValueId v = values_[i];
-    const OpId op = graph_.producer(v);
-    const bool known = op_node_[op] >= 0;
-    if (!known) op_node_[op] = flow_.add_node();
-    priced_.push_back({flow_.add_edge(value_node_[v], op_node_[op], 0), v});
-    if (known) continue;
-    const Capacity cost =
-        graph_.recomputable(op) ? static_cast<Capacity>(graph_.seconds(op) * scale_) : kNever;
-    flow_.add_edge(op_node_[op], MaxFlow::kSink, cost);
-    if (!graph_.recomputable(op)) continue;
-    for (ValueId input : graph_.inputs(op)) {
-      need(input);
-      if (value_node_[input] < 0) continue;
-      priced_.push_back({flow_.add_edge(op_node_[op], value_node_[input], 0), input});
+  for (std::size_t i = 0; i < values_.size(); ++i) connect_producer(values_[i]);  // grows
+  for (OpId op = 0; op < graph_.ops(); ++op) {
+    if (when_[op] == When::kUnknown && op_node_[op] >= 0) connect_dependents(op);
+  }
+}
+
+bool CutAt::may_run_again(OpId op) const {
+  return graph_.recomputable(op) && graph_.last_segment(op) >= segment_;
+}
+
+Capacity CutAt::cost_again(OpId op) const {
+  return may_run_again(op) ? static_cast<Capacity>(graph_.seconds(op) * scale_) : kNever;
+}
+
+// A needed value is kept, or its producer runs after the moment and needs its own inputs then.
+void CutAt::connect_producer(ValueId value) {
+  const OpId op = graph_.producer(value);
+  const bool known = op_node_[op] >= 0;
+  if (!known) op_node_[op] = flow_.add_node();
+  priced_.push_back({flow_.add_edge(value_node_[value], op_node_[op], 0), value});
+  if (known) return;
+  const bool ran = when_[op] == When::kBefore;
+  if (ran) flow_.add_edge(op_node_[op], MaxFlow::kSink, cost_again(op));
+  if (ran && !may_run_again(op)) return;
+  for (ValueId input : graph_.inputs(op)) {
+    need(input);
+    if (value_node_[input] < 0) continue;
+    priced_.push_back({flow_.add_edge(op_node_[op], value_node_[input], 0), input});
+  }
+}
+
+// If all that read its values run after the moment too, so may the op's only run.
+void CutAt::connect_dependents(OpId op) {
+  const Node together = flow_.add_node();
+  flow_.add_edge(op_node_[op], together, cost_again(op));
+  for (ValueId v : graph_.outputs(op)) {
+    for (OpId reader : graph_.consumers(v)) {
+      if (when_[reader] != When::kUnknown) continue;
+      // One that nothing needs later has run before or runs after as it likes.
+      if (op_node_[reader] >= 0) flow_.add_edge(together, op_node_[reader], kNever);
     }
   }
 }
@@ -119,15 +144,17 @@ Cut CutAt::solve(double price, const Stop& stop) {
   cut.dropped.assign(static_cast<std::size_t>(graph_.values()), 0);
   for (ValueId v : values_) {
     if (!flow_.with_source(value_node_[v])) continue;
-    if (flow_.with_source(op_node_[graph_.producer(v)])) {
-      cut.dropped[v] = 1;
-    } else {
+    const OpId op = graph_.producer(v);
+    if (!flow_.with_source(op_node_[op])) {
       cut.kept += graph_.bytes(v);
+    } else if (when_[op] == When::kBefore) {
+      cut.dropped[v] = 1;
     }
   }
   if (scale_ > 0) {
-    const double whole = static_cast<double>(value) - per_byte * static_cast<double>(room_);
-    cut.bound = std::max(0.0, whole / scale_);
+    const auto whole = static_cast<double>(value);
+    cut.bound = std::max(0.0, (whole - per_byte * static_cast<double>(room_)) / scale_);
+    cut.recomputed = (whole - per_byte * static_cast<double>(cut.kept)) / scale_;
   }
   return cut;
 }

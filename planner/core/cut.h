@@ -3,8 +3,9 @@
 //
 // When an op first runs, its ancestors and all earlier segments have run and its descendants have
 // not. What these still need, and what is to be there at the end, is alive at that moment, within
-// the budget, or is made again later, and then so is what making it needs. Nothing else is assumed:
-// ops that may run before or after that moment count as giving what they make for nothing.
+// the budget, or is made again later, and then so is what making it needs. An op that may run
+// before or after that moment runs after it at no extra time, but then needs its inputs; if it runs
+// after it while one that needs it ran before, it runs twice. Nothing else is assumed of the order.
 #pragma once
 
 #include <vector>
@@ -16,7 +17,8 @@ namespace fastsa {
 
 struct Cut {
   Seconds bound = 0;          // no legal plan within the budget takes less extra time
-  Bytes kept = 0;             // by this cut's choice, beside what the op at the moment touches
+  Seconds recomputed = 0;     // by this cut's choice
+  Bytes kept = 0;             // likewise, beside what the op at the moment touches
   std::vector<char> dropped;  // by value: needed later, not kept
   bool complete = false;      // false: it was stopped
 };
@@ -38,8 +40,13 @@ class CutAt {
   void classify(OpId op, bool op_itself);
   void need(ValueId value);
   void connect();
+  void connect_producer(ValueId value);
+  void connect_dependents(OpId op);
+  bool may_run_again(OpId op) const;
+  Capacity cost_again(OpId op) const;
 
   const Graph& graph_;
+  SegmentId segment_;
   Bytes room_;
   Bytes wanted_ = 0;
   Seconds scale_;

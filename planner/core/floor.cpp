@@ -1,30 +1,17 @@
 #include "core/floor.h"
 
-#include <unordered_map>
 #include <vector>
 
 namespace fastsa {
 namespace {
 
-// By segment: the last segment of its region.
-std::vector<SegmentId> last_segments(const Graph& graph) {
-  std::vector<SegmentId> last(static_cast<std::size_t>(graph.segments()));
-  std::unordered_map<RegionId, SegmentId> last_of_region;
-  for (SegmentId s = graph.segments(); s-- > 0;) {
-    last[s] = last_of_region.try_emplace(graph.segment_region(s), s).first->second;
-  }
-  return last;
-}
-
 class FloorFinder {
  public:
   explicit FloorFinder(const Graph& graph)
-      : graph_(graph),
-        last_(last_segments(graph)),
-        pinned_(static_cast<std::size_t>(graph.segments()) + 1, 0) {
+      : graph_(graph), pinned_(static_cast<std::size_t>(graph.segments()) + 1, 0) {
     for (OpId op = 0; op < graph.ops(); ++op) {
       // An output's last production decides since when it stays: the only one there can be ...
-      const SegmentId until = last_run(op);
+      const SegmentId until = graph_.last_segment(op);
       for (ValueId v : graph.outputs(op)) {
         if (graph.is_output(v)) pinned_[until + 1] += graph.bytes(v);
       }
@@ -63,16 +50,12 @@ class FloorFinder {
     const SegmentId segment = graph_.segment(graph_.ops() - 1);
     Floor least;
     for (OpId op = 0; op < graph_.ops(); ++op) {
-      if (last_run(op) < segment) continue;
+      if (graph_.last_segment(op) < segment) continue;
       const Bytes bytes = beside_outputs(op);
       if (least.op == kNoOp || bytes < least.bytes) least = {bytes, op};
     }
     least.bytes += pinned_.back();
     return least;
-  }
-
-  SegmentId last_run(OpId op) const {
-    return graph_.recomputable(op) ? last_[graph_.segment(op)] : graph_.segment(op);
   }
 
   Bytes beside_outputs(OpId op) const {
@@ -83,7 +66,6 @@ class FloorFinder {
   }
 
   const Graph& graph_;
-  std::vector<SegmentId> last_;
   std::vector<Bytes> pinned_;            // by segment: outputs that are there when it starts
   std::vector<SegmentId> pinned_since_;  // by op: the first segment its outputs surely outlive
 };

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 namespace fastsa {
@@ -82,6 +83,15 @@ std::vector<std::vector<ValueId>> produced_inputs(const std::vector<Op>& ops,
   return inputs;
 }
 
+std::vector<SegmentId> last_segments(const std::vector<RegionId>& regions) {
+  std::vector<SegmentId> last(regions.size());
+  std::unordered_map<RegionId, SegmentId> last_of_region;
+  for (std::size_t s = regions.size(); s-- > 0;) {
+    last[s] = last_of_region.try_emplace(regions[s], static_cast<SegmentId>(s)).first->second;
+  }
+  return last;
+}
+
 }  // namespace
 
 Lists::Lists(const std::vector<std::vector<std::int32_t>>& lists) : starts_(lists.size() + 1, 0) {
@@ -92,7 +102,9 @@ Lists::Lists(const std::vector<std::vector<std::int32_t>>& lists) : starts_(list
 
 Graph::Graph(std::vector<RegionId> segment_regions, std::vector<Bytes> value_bytes,
              std::vector<Op> ops, std::vector<ValueId> outputs)
-    : regions_(std::move(segment_regions)), bytes_(std::move(value_bytes)) {
+    : regions_(std::move(segment_regions)),
+      last_segment_(last_segments(regions_)),
+      bytes_(std::move(value_bytes)) {
   check_sizes(bytes_, ops);
   check_ids("graph outputs", outputs, bytes_.size());
   for (std::size_t i = 0; i < ops.size(); ++i) {

@@ -48,6 +48,10 @@ class Graph {
   SegmentId segment(OpId op) const { return ops_[op].segment; }
   bool recomputable(OpId op) const { return ops_[op].recomputable; }
   RegionId region(OpId op) const { return regions_[ops_[op].segment]; }
+  // The last segment it may run in: its own if it may run only once.
+  SegmentId last_segment(OpId op) const {
+    return ops_[op].recomputable ? last_segment_[ops_[op].segment] : ops_[op].segment;
+  }
   RegionId segment_region(SegmentId segment) const { return regions_[segment]; }
   std::span<const ValueId> inputs(OpId op) const { return inputs_[op]; }
   std::span<const ValueId> outputs(OpId op) const { return outputs_[op]; }
@@ -69,6 +73,7 @@ class Graph {
   };
 
   std::vector<RegionId> regions_;
+  std::vector<SegmentId> last_segment_;  // by segment: the last of its region
   std::vector<Bytes> bytes_;
   std::vector<Scalars> ops_;
   Seconds total_seconds_ = 0;

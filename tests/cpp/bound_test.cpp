@@ -67,10 +67,13 @@ Seconds bound_of(const Graph& graph, Bytes budget) {
   return explore_cuts(Objective::penalty(budget, 1), Effort{}, chain).bound.seconds;
 }
 
-TEST(Bound, IsNeverAboveTheBestPlan) {
+// One segment, several, and several regions: all orders of all ops are tried.
+class BoundBySegments : public ::testing::TestWithParam<int> {};
+
+TEST_P(BoundBySegments, IsNeverAboveTheBestPlan) {
   int above_zero = 0;
   for (std::uint64_t seed = 0; seed < 150; ++seed) {
-    const Graph graph = testing::random_graph(seed, {.ops = 5, .segments = 2});
+    const Graph graph = testing::random_graph(seed, {.ops = 5, .segments = GetParam()});
     const Bytes peak = simulate(graph, graph.base_order().sequence).peak;
     for (const Bytes budget : {peak - 1, peak * 9 / 10, peak * 3 / 4, peak / 2}) {
       const Exhaustive exhaustive(graph, budget, 7);
@@ -81,6 +84,31 @@ TEST(Bound, IsNeverAboveTheBestPlan) {
     }
   }
   EXPECT_GT(above_zero, 0) << "a bound that is always zero shows nothing";
+}
+
+INSTANTIATE_TEST_SUITE_P(Segments, BoundBySegments, ::testing::Values(1, 2, 3));
+
+// Weight gradients may run early or late: the bound knows neither.
+TEST(Bound, HoldsWhereTheBackwardIsFree) {
+  int above_zero = 0;
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    Random random(seed);
+    std::vector<Bytes> bytes;
+    for (int v = 0; v < 7; ++v) bytes.push_back(1 + random.below(9));
+    const auto seconds = [&random] { return 1.0 + random.below(4); };
+    std::vector<Op> ops{{seconds(), 0, 0, true, {}, {0}},     {seconds(), 0, 0, true, {0}, {1}},
+                        {seconds(), 0, 1, true, {1}, {2}},    {seconds(), 0, 1, true, {2, 1}, {3}},
+                        {seconds(), 0, 1, true, {2, 0}, {4}}, {seconds(), 0, 1, true, {4, 0}, {5}}};
+    const Graph graph({0, 0}, bytes, ops, {3, 5});
+    const Bytes peak = simulate(graph, graph.base_order().sequence).peak;
+    for (Bytes budget = peak - 1; budget >= peak / 2; budget -= 2) {
+      const Seconds extra = Exhaustive(graph, budget, 8).best() - graph.total_seconds();
+      const Seconds bound = bound_of(graph, budget);
+      EXPECT_LE(bound, extra + 1e-9) << seed << " " << budget;
+      if (bound > 0 && extra < kForever) ++above_zero;
+    }
+  }
+  EXPECT_GT(above_zero, 0);
 }
 
 TEST(Bound, HoldsOnAChain) {

@@ -19,7 +19,7 @@ Request request(Bytes budget, std::int64_t iterations) {
 TEST(Solve, FindsCheckpointsOfAChain) {
   const Graph graph = testing::chain_graph(30);
   const Answer answer = solve(graph, request(12 * 8, 100'000), nullptr);
-  EXPECT_EQ(answer.claim.status, Status::kFeasible);
+  EXPECT_LE(answer.claim.peak, 12 * 8);
   EXPECT_LE(answer.claim.seconds - answer.claim.base_seconds, 30);
 }
 
