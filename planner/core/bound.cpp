@@ -1,8 +1,6 @@
 #include "core/bound.h"
 
 #include <algorithm>
-#include <cmath>
-#include <optional>
 #include <utility>
 
 #include "core/cut.h"
@@ -21,11 +19,6 @@ constexpr double kScreening = 0.5;  // of the time
 constexpr std::int64_t kMostSolves = 2000;
 constexpr const char* kAssumes =
     "the graph's op times, and nothing about the order: it holds for every legal plan";
-
-struct Moment {
-  OpId op;
-  bool op_itself;
-};
 
 // By op: what the unplanned order holds while it runs that its own segment made, and what it
 // touches. The rest is for a plan to keep or not.
@@ -56,14 +49,14 @@ std::vector<Bytes> held_bytes(const Graph& graph) {
 
 // The first ops that hold more than any before in their segment, and an even sample. Those that
 // hold the most of what comes early bind: late, there is little left to keep.
-std::vector<Moment> moments_of(const std::vector<Bytes>& held, OpId first, OpId last) {
-  std::vector<Moment> moments;
+std::vector<OpId> moments_of(const std::vector<Bytes>& held, OpId first, OpId last) {
+  std::vector<OpId> moments;
   Bytes most = 0;
   const OpId stride = std::max<OpId>(1, (last - first) / kEvenMoments);
   for (OpId op = first; op < last; ++op) {
     const bool record = held[op] > most;
     most = std::max(most, held[op]);
-    if (record || (op - first) % stride == stride / 2) moments.push_back({op, true});
+    if (record || (op - first) % stride == stride / 2) moments.push_back(op);
   }
   return moments;
 }
@@ -80,9 +73,10 @@ class Explorer {
 
   Cuts run() {
     find_moments();
-    for (const Moment& moment : starts_) explore(moment);
+    for (const OpId op : starts_) explore(Moment::start(graph_, op));
     if (!together_.empty()) keep_together();
-    for (const Moment& moment : screened()) explore(moment);
+    for (const OpId op : screened()) explore(Moment::first_run(graph_, op));
+    cuts_.price = price_;
     return std::move(cuts_);
   }
 
@@ -99,7 +93,7 @@ class Explorer {
       OpId last = first;
       while (last < graph_.ops() && graph_.segment(last) == graph_.segment(first)) ++last;
       if (first > 0 || last == graph_.ops()) {
-        starts_.push_back({first, false});
+        starts_.push_back(first);
         const auto within = moments_of(held, first, last);
         within_.insert(within_.end(), within.begin(), within.end());
       }
@@ -108,10 +102,10 @@ class Explorer {
   }
 
   // The moments within segments, those first that bind most at the price found so far.
-  std::vector<Moment> screened() {
+  std::vector<OpId> screened() {
     std::vector<std::pair<double, std::size_t>> values;
     for (std::size_t i = 0; i < within_.size() && !over(kScreening); ++i) {
-      CutAt at(graph_, within_[i].op, true, objective_.budget());
+      CutAt at(graph_, Moment::first_run(graph_, within_[i]), objective_.budget());
       if (at.room() < 0 || at.wanted() <= at.room()) continue;
       const Cut cut = at.solve(price_, chain_.stop);
       if (!cut.complete) break;
@@ -120,23 +114,21 @@ class Explorer {
       values.emplace_back(-cut.bound, i);
     }
     std::ranges::sort(values);
-    std::vector<Moment> moments;
+    std::vector<OpId> moments;
     for (const auto& [value, i] : values) moments.push_back(within_[i]);
     return moments;
   }
 
-  // The bound is concave in the price, made of straight pieces, one per cut: where the piece that
-  // keeps too much crosses the one that keeps little enough is the next price to try.
-  void explore(const Moment& moment) {
+  void explore(Moment moment) {
     if (over()) return;
-    CutAt at(graph_, moment.op, moment.op_itself, objective_.budget());
+    const bool running = moment.running;
+    CutAt at(graph_, std::move(moment), objective_.budget());
     if (at.room() < 0 || at.wanted() <= at.room()) return;
-    double price = price_;
+    PriceSearch search(price_, at.room());
     double best = -1;
-    std::optional<Cut> much;
-    std::optional<Cut> little;
     Start start{{}, std::numeric_limits<double>::infinity()};
-    for (int i = 0; i < kPrices && !over(); ++i) {
+    for (int i = 0; i < kPrices && !search.done() && !over(); ++i) {
+      const double price = search.price();
       Cut cut = at.solve(price, chain_.stop);
       if (!cut.complete) break;
       ++solves_;
@@ -145,21 +137,10 @@ class Explorer {
         best = cut.bound;
         price_ = price;
       }
-      (cut.kept > at.room() ? much : little) = std::move(cut);
-      const double next = next_price(price, much, little);
-      if (std::abs(next - price) <= kSame * price) break;
-      price = next;
+      search.take(std::move(cut));
     }
     keep(std::move(start));
-    if (!moment.op_itself && little) join(little->dropped);
-  }
-
-  static double next_price(double price, const std::optional<Cut>& much,
-                           const std::optional<Cut>& little) {
-    if (!little) return price * kStride;
-    if (!much) return price / kStride;
-    const auto bytes = static_cast<double>(much->kept - little->kept);
-    return std::max(0.0, (little->recomputed - much->recomputed) / bytes);
+    if (!running && search.fitting()) join(search.fitting()->dropped);
   }
 
   void join(const std::vector<char>& dropped) {
@@ -205,8 +186,8 @@ class Explorer {
   double price_;  // where the last moment's search ended: the next starts there
   Clock::time_point start_ = Clock::now();
   std::int64_t solves_ = 0;
-  std::vector<Moment> starts_;  // of segments
-  std::vector<Moment> within_;
+  std::vector<OpId> starts_;  // of segments: the first op
+  std::vector<OpId> within_;
   std::vector<char> together_;  // dropped at the start of any segment
   int joined_ = 0;
   Cuts cuts_;

@@ -18,6 +18,7 @@ struct Start {
 
 struct Cuts {
   Bound bound;
+  double price = 0;           // seconds per byte of the budget, where the bound was found
   std::vector<Start> starts;  // the best few, the best first
 };
 

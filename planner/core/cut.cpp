@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace fastsa {
 namespace {
@@ -9,71 +10,83 @@ namespace {
 // Capacities are whole numbers: all ops' seconds together are 2^44, rounded down, and a cut through
 // what may not be recomputed is dearer than any other.
 constexpr double kWhole = 0x1p44;
-constexpr double kLargestKeep = 0x1p56;  // of all values together
+constexpr double kLargestKeep = 0x1p56;        // of all values together
+constexpr Capacity kGone = Capacity{1} << 45;  // more than making all again
 constexpr Capacity kNever = Capacity{1} << 58;
+
+constexpr double kStride = 4;
+constexpr double kSame = 1e-9;  // relative
 
 }  // namespace
 
-CutAt::CutAt(const Graph& graph, OpId op, bool op_itself, Bytes budget)
-    : graph_(graph),
-      segment_(graph.segment(op)),
-      room_(budget),
-      scale_(graph.total_seconds() > 0 ? kWhole / graph.total_seconds() : 0),
-      when_(static_cast<std::size_t>(graph.ops()), When::kUnknown),
-      there_(static_cast<std::size_t>(graph.values()), 0),
-      value_node_(static_cast<std::size_t>(graph.values()), -1),
-      op_node_(static_cast<std::size_t>(graph.ops()), -1) {
-  classify(op, op_itself);
-  if (op_itself) {
-    room_ -= graph.workspace(op);
-    for (ValueId v : graph.outputs(op)) room_ -= graph.bytes(v);
-    for (ValueId v : graph.inputs(op)) {
-      room_ -= graph.bytes(v);
-      there_[v] = 1;
-    }
+Moment Moment::first_run(const Graph& graph, OpId op) {
+  Moment moment = start(graph, op);
+  moment.running = true;
+  const SegmentId segment = graph.segment(op);
+  for (OpId each = 0; each < graph.ops(); ++each) {
+    if (graph.segment(each) == segment) moment.when[each] = When::kUnknown;
   }
-  connect();
-}
-
-void CutAt::classify(OpId op, bool op_itself) {
-  for (OpId each = 0; each < graph_.ops(); ++each) {
-    if (graph_.segment(each) < segment_) {
-      when_[each] = When::kBefore;
-    } else if (graph_.segment(each) > segment_ || !op_itself) {
-      when_[each] = When::kAfter;
-    }
-  }
-  if (!op_itself) return;
-  when_[op] = When::kAfter;
-  for (OpId each = op + 1; each < graph_.ops() && graph_.segment(each) == segment_; ++each) {
-    for (ValueId v : graph_.inputs(each)) {
-      if (when_[graph_.producer(v)] == When::kAfter) when_[each] = When::kAfter;
+  moment.when[op] = When::kAfter;
+  for (OpId each = op + 1; each < graph.ops() && graph.segment(each) == segment; ++each) {
+    for (ValueId v : graph.inputs(each)) {
+      if (moment.when[graph.producer(v)] == When::kAfter) moment.when[each] = When::kAfter;
     }
   }
   std::vector<OpId> ancestors{op};
   while (!ancestors.empty()) {
     const OpId each = ancestors.back();
     ancestors.pop_back();
-    for (ValueId v : graph_.inputs(each)) {
-      const OpId producer = graph_.producer(v);
-      if (when_[producer] != When::kUnknown) continue;
-      when_[producer] = When::kBefore;
+    for (ValueId v : graph.inputs(each)) {
+      const OpId producer = graph.producer(v);
+      if (moment.when[producer] != When::kUnknown) continue;
+      moment.when[producer] = When::kBefore;
       ancestors.push_back(producer);
     }
+  }
+  return moment;
+}
+
+Moment Moment::start(const Graph& graph, OpId op) {
+  Moment moment{op, false, {}, {}};
+  for (OpId each = 0; each < graph.ops(); ++each) {
+    const bool before = graph.segment(each) < graph.segment(op);
+    moment.when.push_back(before ? When::kBefore : When::kAfter);
+  }
+  return moment;
+}
+
+CutAt::CutAt(const Graph& graph, Moment moment, Bytes budget)
+    : graph_(graph),
+      moment_(std::move(moment)),
+      room_(budget),
+      scale_(graph.total_seconds() > 0 ? kWhole / graph.total_seconds() : 0),
+      there_(static_cast<std::size_t>(graph.values()), 0),
+      value_node_(static_cast<std::size_t>(graph.values()), -1),
+      op_node_(static_cast<std::size_t>(graph.ops()), -1) {
+  if (moment_.running) touch(moment_.op);
+  connect();
+}
+
+void CutAt::touch(OpId op) {
+  room_ -= graph_.workspace(op);
+  for (ValueId v : graph_.outputs(op)) room_ -= graph_.bytes(v);
+  for (ValueId v : graph_.inputs(op)) {
+    room_ -= graph_.bytes(v);
+    there_[v] = 1;
   }
 }
 
 // Adds a node for a value that has to be kept or made again, unless it is there for nothing.
 void CutAt::need(ValueId value) {
   if (there_[value] || value_node_[value] >= 0) return;
-  if (when_[graph_.producer(value)] == When::kAfter) return;
+  if (moment_.when[graph_.producer(value)] == When::kAfter) return;
   value_node_[value] = flow_.add_node();
   values_.push_back(value);
 }
 
 void CutAt::connect() {
   for (OpId op = 0; op < graph_.ops(); ++op) {
-    if (when_[op] != When::kAfter) continue;
+    if (moment_.when[op] != When::kAfter) continue;
     for (ValueId v : graph_.inputs(op)) need(v);
   }
   for (ValueId v = 0; v < graph_.values(); ++v) {
@@ -85,12 +98,12 @@ void CutAt::connect() {
   }
   for (std::size_t i = 0; i < values_.size(); ++i) connect_producer(values_[i]);  // grows
   for (OpId op = 0; op < graph_.ops(); ++op) {
-    if (when_[op] == When::kUnknown && op_node_[op] >= 0) connect_dependents(op);
+    if (moment_.when[op] == When::kUnknown && op_node_[op] >= 0) connect_dependents(op);
   }
 }
 
 bool CutAt::may_run_again(OpId op) const {
-  return graph_.recomputable(op) && graph_.last_segment(op) >= segment_;
+  return graph_.recomputable(op) && graph_.last_segment(op) >= graph_.segment(moment_.op);
 }
 
 Capacity CutAt::cost_again(OpId op) const {
@@ -104,7 +117,7 @@ void CutAt::connect_producer(ValueId value) {
   if (!known) op_node_[op] = flow_.add_node();
   priced_.push_back({flow_.add_edge(value_node_[value], op_node_[op], 0), value});
   if (known) return;
-  const bool ran = when_[op] == When::kBefore;
+  const bool ran = moment_.when[op] == When::kBefore;
   if (ran) flow_.add_edge(op_node_[op], MaxFlow::kSink, cost_again(op));
   if (ran && !may_run_again(op)) return;
   for (ValueId input : graph_.inputs(op)) {
@@ -120,35 +133,41 @@ void CutAt::connect_dependents(OpId op) {
   flow_.add_edge(op_node_[op], together, cost_again(op));
   for (ValueId v : graph_.outputs(op)) {
     for (OpId reader : graph_.consumers(v)) {
-      if (when_[reader] != When::kUnknown) continue;
+      if (moment_.when[reader] != When::kUnknown) continue;
       // One that nothing needs later has run before or runs after as it likes.
       if (op_node_[reader] >= 0) flow_.add_edge(together, op_node_[reader], kNever);
     }
   }
 }
 
+// No more than a value's own price ever flows through it: a finite capacity does for its edges.
+Capacity CutAt::keeping(ValueId value, double per_byte) const {
+  if (!moment_.gone.empty() && moment_.gone[value]) return kGone;
+  return static_cast<Capacity>(std::floor(per_byte * static_cast<double>(graph_.bytes(value))));
+}
+
 Cut CutAt::solve(double price, const Stop& stop) {
-  // No more than a value's own price ever flows through it: a finite capacity does for its edges.
   double total = 0;
   for (ValueId v : values_) total += static_cast<double>(graph_.bytes(v));
   double per_byte = price * scale_;
   if (total > 0) per_byte = std::min(per_byte, kLargestKeep / total);
   for (const auto& [edge, value] : priced_) {
-    flow_.set_capacity(edge, static_cast<Capacity>(
-                                 std::floor(per_byte * static_cast<double>(graph_.bytes(value)))));
+    flow_.set_capacity(edge, keeping(value, per_byte));
   }
   Cut cut;
   const Capacity value = flow_.solve(stop);
   if (value < 0) return cut;
   cut.complete = true;
   cut.dropped.assign(static_cast<std::size_t>(graph_.values()), 0);
+  cut.later.assign(static_cast<std::size_t>(graph_.ops()), 0);
   for (ValueId v : values_) {
     if (!flow_.with_source(value_node_[v])) continue;
     const OpId op = graph_.producer(v);
     if (!flow_.with_source(op_node_[op])) {
       cut.kept += graph_.bytes(v);
-    } else if (when_[op] == When::kBefore) {
+    } else {
       cut.dropped[v] = 1;
+      cut.later[op] = 1;
     }
   }
   if (scale_ > 0) {
@@ -157,6 +176,20 @@ Cut CutAt::solve(double price, const Stop& stop) {
     cut.recomputed = (whole - per_byte * static_cast<double>(cut.kept)) / scale_;
   }
   return cut;
+}
+
+void PriceSearch::take(Cut cut) {
+  (cut.kept > room_ ? much_ : little_) = std::move(cut);
+  const double price = next();
+  done_ = !(std::abs(price - price_) > kSame * price_);
+  price_ = price;
+}
+
+double PriceSearch::next() const {
+  if (!little_) return price_ * kStride;
+  if (!much_) return price_ / kStride;
+  const auto bytes = static_cast<double>(much_->kept - little_->kept);
+  return std::max(0.0, (little_->recomputed - much_->recomputed) / bytes);
 }
 
 }  // namespace fastsa

@@ -8,6 +8,7 @@
 // after it while one that needs it ran before, it runs twice. Nothing else is assumed of the order.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "core/graph.h"
@@ -20,13 +21,27 @@ struct Cut {
   Seconds recomputed = 0;     // by this cut's choice
   Bytes kept = 0;             // likewise, beside what the op at the moment touches
   std::vector<char> dropped;  // by value: needed later, not kept
+  std::vector<char> later;    // by op: runs after the moment, again or for the first time
   bool complete = false;      // false: it was stopped
+};
+
+enum class When : char { kBefore, kUnknown, kAfter };
+
+struct Moment {
+  OpId op = kNoOp;
+  bool running = true;     // false: just before the op, nothing of it is there
+  std::vector<When> when;  // by op: when it has its only run, or one that something before needs
+  std::vector<char> gone;  // by value: cannot be kept; empty: all can
+
+  // When `op` first runs in any legal order.
+  static Moment first_run(const Graph& graph, OpId op);
+  // When the segment of `op`, its first, starts.
+  static Moment start(const Graph& graph, OpId op);
 };
 
 class CutAt {
  public:
-  // The moment at which `op` first runs; with `op_itself` false, the start of its segment.
-  CutAt(const Graph& graph, OpId op, bool op_itself, Bytes budget);
+  CutAt(const Graph& graph, Moment moment, Bytes budget);
 
   Bytes room() const { return room_; }
   // What is needed later, all of it.
@@ -35,22 +50,20 @@ class CutAt {
   Cut solve(double price, const Stop& stop);
 
  private:
-  enum class When : char { kBefore, kUnknown, kAfter };
-
-  void classify(OpId op, bool op_itself);
+  void touch(OpId op);
   void need(ValueId value);
   void connect();
   void connect_producer(ValueId value);
   void connect_dependents(OpId op);
   bool may_run_again(OpId op) const;
   Capacity cost_again(OpId op) const;
+  Capacity keeping(ValueId value, double per_byte) const;
 
   const Graph& graph_;
-  SegmentId segment_;
+  Moment moment_;
   Bytes room_;
   Bytes wanted_ = 0;
   Seconds scale_;
-  std::vector<When> when_;   // by op
   std::vector<char> there_;  // by value: touched by the op at the moment
   std::vector<Node> value_node_;
   std::vector<Node> op_node_;
@@ -61,6 +74,29 @@ class CutAt {
   };
   std::vector<Priced> priced_;
   MaxFlow flow_;
+};
+
+// The price at which the bound is highest. The bound is concave in the price, made of straight
+// pieces, one per cut: where the piece that keeps too much crosses the one that keeps little enough
+// is the next price to try.
+class PriceSearch {
+ public:
+  PriceSearch(double first, Bytes room) : price_(first), room_(room) {}
+
+  double price() const { return price_; }
+  bool done() const { return done_; }
+  void take(Cut cut);
+  // The dearest cut that keeps no more than there is room for.
+  std::optional<Cut>& fitting() { return little_; }
+
+ private:
+  double next() const;
+
+  double price_;
+  Bytes room_;
+  bool done_ = false;
+  std::optional<Cut> much_;
+  std::optional<Cut> little_;
 };
 
 }  // namespace fastsa

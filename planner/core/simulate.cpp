@@ -1,5 +1,6 @@
 #include "core/simulate.h"
 
+#include <utility>
 #include <vector>
 
 namespace fastsa {
@@ -18,13 +19,19 @@ class Simulation {
         change_(sequence.size() + 1, 0),
         current_(graph.values()) {}
 
-  Footprint run() {
+  std::vector<Bytes> run() {
     for (Position k = 0; k < end(); ++k) step(k);
     for (ValueId v = 0; v < graph_.values(); ++v) {
       if (graph_.is_output(v)) current_[v].last_use = end() - 1;
       close(v);
     }
-    return sum_up();
+    Bytes alive = 0;
+    for (Position k = 0; k < end(); ++k) {
+      alive += change_[k];
+      change_[k] = alive + graph_.workspace(sequence_[k]);
+    }
+    change_.pop_back();
+    return std::move(change_);
   }
 
  private:
@@ -44,21 +51,6 @@ class Simulation {
     change_[current_[v].last_use + 1] -= graph_.bytes(v);
   }
 
-  Footprint sum_up() const {
-    Footprint footprint;
-    Bytes alive = 0;
-    for (Position k = 0; k < end(); ++k) {
-      alive += change_[k];
-      const Bytes total = alive + graph_.workspace(sequence_[k]);
-      footprint.seconds += graph_.seconds(sequence_[k]);
-      if (footprint.peak_position < 0 || total > footprint.peak) {
-        footprint.peak = total;
-        footprint.peak_position = k;
-      }
-    }
-    return footprint;
-  }
-
   const Graph& graph_;
   std::span<const OpId> sequence_;
   std::vector<Bytes> change_;
@@ -67,8 +59,21 @@ class Simulation {
 
 }  // namespace
 
-Footprint simulate(const Graph& graph, std::span<const OpId> sequence) {
+std::vector<Bytes> profile(const Graph& graph, std::span<const OpId> sequence) {
   return Simulation(graph, sequence).run();
+}
+
+Footprint simulate(const Graph& graph, std::span<const OpId> sequence) {
+  Footprint footprint;
+  const std::vector<Bytes> bytes = profile(graph, sequence);
+  for (Position k = 0; k < static_cast<Position>(bytes.size()); ++k) {
+    footprint.seconds += graph.seconds(sequence[k]);
+    if (footprint.peak_position < 0 || bytes[k] > footprint.peak) {
+      footprint.peak = bytes[k];
+      footprint.peak_position = k;
+    }
+  }
+  return footprint;
 }
 
 }  // namespace fastsa

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "core/graph.h"
 
@@ -12,6 +13,9 @@ struct Footprint {
   Seconds seconds = 0;
   Position peak_position = -1;  // the first position that reaches the peak; -1 of an empty sequence
 };
+
+// Bytes alive while the op at each position runs, its workspace included. Expects a legal sequence.
+std::vector<Bytes> profile(const Graph& graph, std::span<const OpId> sequence);
 
 // Expects a legal sequence. An instance of a value lives from its production to its last use before
 // its next production; a graph output's last instance lives to the end.
