@@ -1,9 +1,13 @@
 #include "core/search.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "core/clean.h"
 #include "core/closure_moves.h"
 #include "core/grouping.h"
 #include "core/published_moves.h"
+#include "core/refit.h"
 
 namespace fastsa {
 namespace {
@@ -21,6 +25,12 @@ constexpr Slot kClosureRoominess = 8;
 
 // Of the step time: a smaller gap to the bound is none.
 constexpr double kRounding = 1e-10;
+
+// Equal layers tie until noise of this share of an op's time tells them apart.
+constexpr double kLeastNoise = 1e-3;
+constexpr double kMostNoise = 0.3;
+constexpr int kRefits = 100;
+constexpr OpId kLargestRefit = 20'000;
 
 // Going over the budget by all of the unplanned peak costs this many step times.
 constexpr double kPricePerPeak = 4;
@@ -88,15 +98,46 @@ bool nothing_to_gain(const Chain& chain) {
   return chain.best.fits() && chain.best.footprint().seconds <= base * (1 + kRounding);
 }
 
+// Where to plan the unplanned order anew from: where segments start, and where it is the most.
+std::vector<Position> refit_positions(const Graph& graph) {
+  const Order base = graph.base_order();
+  std::vector<Position> positions{simulate(graph, base.sequence).peak_position};
+  for (Position start : base.segment_starts) {
+    if (start > 0 && start < graph.ops()) positions.push_back(start);
+  }
+  std::ranges::sort(positions);
+  positions.erase(std::ranges::unique(positions).begin(), positions.end());
+  return positions;
+}
+
+// Offers what minimum cuts with noisy op times make of the unplanned order, as often as the effort
+// allows.
+void refit_base(const Cuts& cuts, const Effort& effort, Chain& chain) {
+  const Graph& graph = chain.best.graph();
+  if (graph.ops() > kLargestRefit || cuts.price <= 0) return;
+  const auto begin = Clock::now();
+  const Order base = graph.base_order();
+  const std::vector<Position> positions = refit_positions(graph);
+  for (int i = 0; i < kRefits && seconds_since(begin) < effort.seconds && !chain.stop.now(); ++i) {
+    const Position from = positions[i % positions.size()];
+    const double noise = kLeastNoise * std::pow(kMostNoise / kLeastNoise, chain.random.unit());
+    const Seconds limit = (effort.seconds - seconds_since(begin)) / 2;
+    Refit refit(graph, chain.best.budget(), limit, chain.stop);
+    const auto order = refit.run(base, from, cuts.price, noise, chain.random);
+    if (order && chain.best.offer(*order)) clean(chain.best, chain.stop);
+  }
+}
+
 Bound search_portfolio(const Effort& effort, Chain& chain) {
   const Order base = chain.best.graph().base_order();
   const Objective objective = penalty(chain);
   const auto anneal_from = [&](const Order& order, double temperature, const Effort& given) {
     search_with_closures(order, temperature, objective, given, chain);
   };
-  anneal_from(base, kStartTemperature, part(effort, 0.05, 0.05, chain));
   const Cuts cuts = explore_cuts(objective, part(effort, 0, 0.2, chain), chain);
+  refit_base(cuts, part(effort, 0, 0.2, chain), chain);
   if (optimal(chain, cuts.bound)) return cuts.bound;
+  anneal_from(base, kStartTemperature, part(effort, 0.05, 0.05, chain));
   search_as_published(part(effort, 0.1, 0.1, chain), chain);
   anneal_from(base, kStartTemperature, part(effort, 0.2, 0.2, chain));
   for (const Start& start : cuts.starts) {

@@ -1,0 +1,57 @@
+// The rest of an order planned anew, moment by moment: at each that is above the budget, what a
+// minimum cut keeps is kept and the rest is made again just in time.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "core/cut.h"
+#include "core/random.h"
+#include "core/unroll.h"
+
+namespace fastsa {
+
+class Refit {
+ public:
+  // `limit`: seconds a run may take.
+  Refit(const Graph& graph, Bytes budget, Seconds limit, const Stop& stop)
+      : graph_(graph), budget_(budget), limit_(limit), stop_(stop) {}
+
+  // Plans `order` anew from `position` on; what runs before stays, but for recomputations that may
+  // as well come later. Nothing if a moment does not come within the budget by this, or the
+  // time is up; what is before `position` is not looked at and may be above it.
+  //
+  // `price`: seconds per byte, to start from. `noise`: op times count as up to this share more or
+  // less. Equal layers tie, and a cut keeps all of them or none: with noise it keeps some.
+  std::optional<Order> run(const Order& order, Position position, double price, double noise,
+                           Random& random);
+
+ private:
+  bool plan_from(Position position, bool first);
+  void strip_after(Position position);
+  void start_segments(Position position);
+  std::vector<char> gone(const Unrolled& unrolled, Position position) const;
+  std::optional<Cut> best_cut(CutAt& at);
+  void rebuild(const Unrolled& unrolled, const std::vector<When>& when, const Cut& cut,
+               Position position);
+  void forget(const Unrolled& unrolled, const Cut& cut, Position position);
+  void make(OpId root, SegmentId segment);
+  void run(OpId op);
+  bool missing(ValueId value, SegmentId segment) const;
+  Position first_above(Position after) const;
+
+  const Graph& graph_;
+  Bytes budget_;
+  Seconds limit_;
+  const Stop& stop_;
+  double price_ = 0;
+  std::vector<double> weights_;  // by op: of its time
+  Order order_;
+  Position at_ = 0;              // where the moment's run is in the order as rebuilt
+  std::vector<char> wanted_;     // by value: alive at the moment, before it was planned anew
+  std::vector<char> available_;  // by value: there, as far as the new order is made
+  std::vector<OpId> stack_;
+  Order made_;
+};
+
+}  // namespace fastsa
