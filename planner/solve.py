@@ -14,7 +14,7 @@ from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.native import native
 from fastsa.planner.plan import Plan, Planner, Status
 
-PLANNER_VERSION = "1"  # of the answers: goes up when the same request would be answered differently
+PLANNER_VERSION = "2"  # of the answers: goes up when the same request would be answered differently
 ALGORITHMS = ("fastsa", "fastsa-paper")
 MAX_THREADS = 1024
 

@@ -1,6 +1,8 @@
 // Simulated annealing of a schedule.
 #pragma once
 
+#include <mutex>
+
 #include "core/incumbent.h"
 #include "core/objective.h"
 #include "core/proposer.h"
@@ -23,15 +25,34 @@ struct Cooling {
   bool until_within_budget = false;
 };
 
+// What the chains of a search tell each other: the best order any of them has found.
+class Exchange {
+ public:
+  Exchange(const Graph& graph, Bytes budget) : best_(graph, budget) {}
+
+  // Gives what `mine` has, and takes what is better.
+  void trade(Incumbent& mine) {
+    const std::lock_guard lock(mutex_);
+    best_.offer(mine.order());
+    mine.offer(best_.order());
+  }
+
+ private:
+  std::mutex mutex_;
+  Incumbent best_;
+};
+
 // One thread's search: its random stream, what it found, and how far it got.
 struct Chain {
   Random random;
   Incumbent best;
   const Stop& stop;
+  Exchange* exchange;  // none if it is alone
   std::atomic<std::int64_t> iterations{0};
 
-  Chain(const Graph& graph, Bytes budget, std::uint64_t seed, const Stop& stop_when)
-      : random(seed), best(graph, budget), stop(stop_when) {}
+  Chain(const Graph& graph, Bytes budget, std::uint64_t seed, const Stop& stop_when,
+        Exchange* shared = nullptr)
+      : random(seed), best(graph, budget), stop(stop_when), exchange(shared) {}
 };
 
 // Lowers the objective, geometric cooling; offers what it passes to the chain's incumbent, unless

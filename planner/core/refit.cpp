@@ -39,8 +39,9 @@ std::optional<Order> Refit::run(const Order& order, Position position, double pr
   order_ = order;
   const auto begin = Clock::now();
   for (int moments = 0; position >= 0; ++moments) {
-    if (moments == kMostMoments || stop_.now() ||
-        seconds_since(begin) > limit_ || !plan_from(position, moments == 0)) return {};
+    if (moments == kMostMoments || stop_.now() || seconds_since(begin) > limit_ ||
+        !plan_from(position, moments == 0))
+      return {};
     position = first_above(at_);
   }
   return std::move(order_);

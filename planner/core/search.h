@@ -10,8 +10,8 @@ enum class Algorithm {
   kPortfolio,  // that, and closure moves on the same state
 };
 
-// The bound alone, without searching.
-Bound bound_only(const Effort& effort, Chain& chain);
+// FastSA as published.
+void search_as_published(const Effort& effort, Chain& chain);
 
 // Returns the best bound it came upon.
 Bound search(Algorithm algorithm, const Effort& effort, Chain& chain);

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <thread>
 
+#include "core/portfolio.h"
+
 namespace fastsa {
 namespace {
 
@@ -76,6 +78,7 @@ class Solver {
         request_(request),
         monitor_(monitor),
         stop_(request.effort.seconds),
+        exchange_(graph, request.budget),
         effort_(request.effort) {
     // With iterations given the answer must not depend on the clock: it is only the deadline then.
     if (effort_.iterations != Effort{}.iterations) effort_.seconds = kForever;
@@ -97,7 +100,8 @@ class Solver {
     // The first chain's seed does not depend on the number of chains.
     for (int i = 0; i < request_.threads; ++i) {
       const std::uint64_t seed = request_.seed * 0x100000001b3U + static_cast<std::uint64_t>(i);
-      chains_.push_back(std::make_unique<Chain>(graph_, request_.budget, seed, stop_));
+      Exchange* exchange = request_.threads > 1 ? &exchange_ : nullptr;
+      chains_.push_back(std::make_unique<Chain>(graph_, request_.budget, seed, stop_, exchange));
       if (request_.warm_start) chains_.back()->best.offer(*request_.warm_start);
     }
     running_ = request_.threads;
@@ -174,6 +178,7 @@ class Solver {
   const Request& request_;
   const Monitor& monitor_;
   Stop stop_;
+  Exchange exchange_;
   Effort effort_;
   Floor floor_;
   Bound bound_;
