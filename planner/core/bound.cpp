@@ -1,6 +1,8 @@
 #include "core/bound.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <utility>
 
 #include "core/cut.h"
@@ -77,6 +79,7 @@ class Explorer {
     if (!together_.empty()) keep_together();
     for (const OpId op : screened()) explore(Moment::first_run(graph_, op));
     cuts_.price = price_;
+    add_up_regions();
     return std::move(cuts_);
   }
 
@@ -110,7 +113,7 @@ class Explorer {
       const Cut cut = at.solve(price_, chain_.stop);
       if (!cut.complete) break;
       ++solves_;
-      if (cut.bound > cuts_.bound.seconds) cuts_.bound = {cut.bound, kAssumes};
+      bound_by(cut, at.region());
       values.emplace_back(-cut.bound, i);
     }
     std::ranges::sort(values);
@@ -132,6 +135,7 @@ class Explorer {
       Cut cut = at.solve(price, chain_.stop);
       if (!cut.complete) break;
       ++solves_;
+      bound_by(cut, at.region());
       take(cut, start);
       if (cut.bound > best) {
         best = cut.bound;
@@ -141,6 +145,18 @@ class Explorer {
     }
     keep(std::move(start));
     if (!running && search.fitting()) join(search.fitting()->dropped);
+  }
+
+  void bound_by(const Cut& cut, std::optional<RegionId> region) {
+    if (cut.bound > cuts_.bound.seconds) cuts_.bound = {cut.bound, kAssumes};
+    if (region) regions_[*region] = std::max(regions_[*region], cut.bound);
+  }
+
+  // What one region at least recomputes, no other region does for it.
+  void add_up_regions() {
+    Seconds sum = 0;
+    for (const auto& [region, seconds] : regions_) sum += seconds;
+    if (sum > cuts_.bound.seconds) cuts_.bound = {sum, kAssumes};
   }
 
   void join(const std::vector<char>& dropped) {
@@ -162,7 +178,6 @@ class Explorer {
   }
 
   void take(const Cut& cut, Start& best) {
-    if (cut.bound > cuts_.bound.seconds) cuts_.bound = {cut.bound, kAssumes};
     Start start = start_from(cut.dropped);
     if (start.value < best.value) best = std::move(start);
   }
@@ -188,7 +203,8 @@ class Explorer {
   std::int64_t solves_ = 0;
   std::vector<OpId> starts_;  // of segments: the first op
   std::vector<OpId> within_;
-  std::vector<char> together_;  // dropped at the start of any segment
+  std::map<RegionId, Seconds> regions_;  // by region: the bound on what is recomputed of it
+  std::vector<char> together_;           // dropped at the start of any segment
   int joined_ = 0;
   Cuts cuts_;
 };

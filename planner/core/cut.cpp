@@ -106,8 +106,15 @@ bool CutAt::may_run_again(OpId op) const {
   return graph_.recomputable(op) && graph_.last_segment(op) >= graph_.segment(moment_.op);
 }
 
-Capacity CutAt::cost_again(OpId op) const {
-  return may_run_again(op) ? static_cast<Capacity>(graph_.seconds(op) * scale_) : kNever;
+// Running the op once more, after the moment, costs its time.
+void CutAt::charge(OpId op, Node from, Node to) {
+  if (!may_run_again(op)) {
+    flow_.add_edge(from, to, kNever);
+    return;
+  }
+  flow_.add_edge(from, to, static_cast<Capacity>(graph_.seconds(op) * scale_));
+  several_ = several_ || region_.value_or(graph_.region(op)) != graph_.region(op);
+  region_ = graph_.region(op);
 }
 
 // A needed value is kept, or its producer runs after the moment and needs its own inputs then.
@@ -118,7 +125,7 @@ void CutAt::connect_producer(ValueId value) {
   priced_.push_back({flow_.add_edge(value_node_[value], op_node_[op], 0), value});
   if (known) return;
   const bool ran = moment_.when[op] == When::kBefore;
-  if (ran) flow_.add_edge(op_node_[op], MaxFlow::kSink, cost_again(op));
+  if (ran) charge(op, op_node_[op], MaxFlow::kSink);
   if (ran && !may_run_again(op)) return;
   for (ValueId input : graph_.inputs(op)) {
     need(input);
@@ -130,7 +137,7 @@ void CutAt::connect_producer(ValueId value) {
 // If all that read its values run after the moment too, so may the op's only run.
 void CutAt::connect_dependents(OpId op) {
   const Node together = flow_.add_node();
-  flow_.add_edge(op_node_[op], together, cost_again(op));
+  charge(op, op_node_[op], together);
   for (ValueId v : graph_.outputs(op)) {
     for (OpId reader : graph_.consumers(v)) {
       if (moment_.when[reader] != When::kUnknown) continue;

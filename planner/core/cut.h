@@ -46,6 +46,8 @@ class CutAt {
   Bytes room() const { return room_; }
   // What is needed later, all of it.
   Bytes wanted() const { return wanted_; }
+  // The region of all ops whose time the bound may count, if there is one.
+  std::optional<RegionId> region() const { return several_ ? std::nullopt : region_; }
   // `price`: seconds per byte kept.
   Cut solve(double price, const Stop& stop);
 
@@ -56,7 +58,7 @@ class CutAt {
   void connect_producer(ValueId value);
   void connect_dependents(OpId op);
   bool may_run_again(OpId op) const;
-  Capacity cost_again(OpId op) const;
+  void charge(OpId op, Node from, Node to);
   Capacity keeping(ValueId value, double per_byte) const;
 
   const Graph& graph_;
@@ -64,6 +66,8 @@ class CutAt {
   Bytes room_;
   Bytes wanted_ = 0;
   Seconds scale_;
+  std::optional<RegionId> region_;
+  bool several_ = false;
   std::vector<char> there_;  // by value: touched by the op at the moment
   std::vector<Node> value_node_;
   std::vector<Node> op_node_;

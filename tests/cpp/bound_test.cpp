@@ -111,6 +111,31 @@ TEST(Bound, HoldsWhereTheBackwardIsFree) {
   EXPECT_GT(above_zero, 0);
 }
 
+// Two steps in one, as gradients are accumulated: each has its own moment.
+TEST(Bound, AddsUpRegions) {
+  const auto steps = [](int count) {
+    std::vector<Bytes> bytes;
+    std::vector<Op> ops;
+    std::vector<RegionId> regions;
+    for (int step = 0; step < count; ++step) {
+      const Graph chain = testing::chain_graph(4);
+      const auto shift = static_cast<ValueId>(bytes.size());
+      for (ValueId v = 0; v < chain.values(); ++v) bytes.push_back(chain.bytes(v));
+      for (OpId op = 0; op < chain.ops(); ++op) {
+        Op made{1, 0, 2 * step + chain.segment(op), true, {}, {}};
+        for (ValueId v : chain.inputs(op)) made.inputs.push_back(shift + v);
+        for (ValueId v : chain.outputs(op)) made.outputs.push_back(shift + v);
+        ops.push_back(std::move(made));
+      }
+      regions.insert(regions.end(), 2, step);
+    }
+    return Graph(std::move(regions), std::move(bytes), std::move(ops), {});
+  };
+  const Seconds one = bound_of(steps(1), 4 * 8);
+  EXPECT_GT(one, 0);
+  EXPECT_NEAR(bound_of(steps(3), 4 * 8), 3 * one, 1e-9);
+}
+
 TEST(Bound, HoldsOnAChain) {
   const Graph graph = testing::chain_graph(3);
   for (Bytes budget = 3 * 8; budget <= 4 * 8; budget += 8) {
