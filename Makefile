@@ -9,6 +9,8 @@ ASAN_VENV := .venv-asan
 BIN := $(VENV)/bin
 EXTRAS := dev $(if $(shell command -v nvidia-smi 2>/dev/null),cuda13)
 JOBS ?= 2
+CLANG ?= clang++-14
+FUZZ_SECONDS ?= 30
 
 NATIVE_FILES := CMakeLists.txt pyproject.toml $(shell find planner -name '*.cpp' -o -name '*.h')
 CPP_FILES = $(shell find $(wildcard planner tests/cpp benchmarks) -name '*.cpp' -o -name '*.h')
@@ -53,7 +55,7 @@ $(call ctest,$(VENV),$(1))
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test lint format check-cpp asan tsan clean distclean
+.PHONY: help setup native demo test lint format check-cpp asan tsan fuzz clean distclean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +91,12 @@ asan: $(ASAN_VENV)/.native ## Run the C++ and the planner tests under address an
 
 tsan: setup ## Run the C++ tests under the thread sanitizer
 	$(call cpp-tests,build/tsan,-DCMAKE_BUILD_TYPE=Debug -DFASTSA_SANITIZE=thread)
+
+fuzz: setup ## Fuzz the core with random graphs and budgets for FUZZ_SECONDS (needs clang-14, libclang-rt-14-dev)
+	$(call quietly,Building the fuzzer,$(CMAKE) -S . -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=$(CLANG) -DCMAKE_BUILD_TYPE=Debug -DFASTSA_BUILD_FUZZERS=ON && $(CMAKE) --build build/fuzz -j $(JOBS) --target fastsa_fuzz)
+	@mkdir -p build/fuzz/corpus
+	@cd build/fuzz && ./fastsa_fuzz corpus -max_total_time=$(FUZZ_SECONDS) -max_len=512 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 >log 2>&1 \
+		&& grep number_of_executed_units log || { cat log; exit 1; }
 
 clean: ## Remove builds and caches
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo

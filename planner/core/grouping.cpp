@@ -80,7 +80,7 @@ class Grouper {
       }
     }
     std::ranges::sort(op.inputs);
-    op.inputs.erase(std::ranges::unique(op.inputs).begin(), op.inputs.end());
+    op.inputs.erase(std::unique(op.inputs.begin(), op.inputs.end()), op.inputs.end());
     return op;
   }
 

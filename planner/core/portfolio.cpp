@@ -51,7 +51,7 @@ std::vector<Position> refit_positions(const Graph& graph) {
     if (start > 0 && start < graph.ops()) positions.push_back(start);
   }
   std::ranges::sort(positions);
-  positions.erase(std::ranges::unique(positions).begin(), positions.end());
+  positions.erase(std::unique(positions.begin(), positions.end()), positions.end());
   return positions;
 }
 
@@ -71,7 +71,7 @@ class Portfolio {
       if (chain_.best.order().sequence != graph_.base_order().sequence) enter(chain_.best.order());
       for (Start& start : cuts.starts) enter(std::move(start.order));
       entries_.push_back({graph_.base_order(), 0, kColdStart});
-      if (!chain_.best.fits()) std::ranges::rotate(entries_, entries_.end() - 1);
+      if (!chain_.best.fits()) std::rotate(entries_.begin(), entries_.end() - 1, entries_.end());
       search_as_published(share(kForPublished), chain_);
       hold_tournament();
       refine();
