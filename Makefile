@@ -43,15 +43,15 @@ quietly = @echo "$(1)"; log=$$(mktemp); $(2) >$$log 2>&1 || { cat $$log; rm -f $
 # $(call install,virtual environment): build the core and install fastsa in place.
 install = PATH="$(CURDIR)/$(1)/bin:$$PATH" $(1)/bin/python -m pip install --no-build-isolation --no-deps -e .
 
-# $(call ctest,virtual environment,build folder): run the C++ tests; one line if all is well.
-ctest = @log=$$(mktemp); $(1)/bin/ctest --test-dir $(2) --output-on-failure --no-tests=error -j $(JOBS) >$$log 2>&1 \
+# $(call ctest,virtual environment,build folder,more): run the C++ tests; one line if all is well.
+ctest = @log=$$(mktemp); $(1)/bin/ctest --test-dir $(2) $(3) --output-on-failure --no-tests=error -j $(JOBS) >$$log 2>&1 \
 	&& grep "tests passed" $$log || { cat $$log; rm -f $$log; exit 1; }; rm -f $$log
 
-# $(call cpp-tests,build folder,CMake options): build the C++ tests and run them.
+# $(call cpp-tests,build folder,CMake options,which tests): build the C++ tests and run them.
 define cpp-tests
 $(call quietly,Configuring $(1),$(CMAKE) -S . -B $(1) -G Ninja -DFASTSA_BUILD_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON $(2))
 $(call quietly,Building the C++ tests in $(1),$(CMAKE) --build $(1) -j $(JOBS))
-$(call ctest,$(VENV),$(1))
+$(call ctest,$(VENV),$(1),$(3))
 endef
 
 .DEFAULT_GOAL := help
@@ -89,8 +89,8 @@ asan: $(ASAN_VENV)/.native ## Run the C++ and the planner tests under address an
 	$(call ctest,$(ASAN_VENV),build/asan)
 	@$(SANITIZED) $(ASAN_VENV)/bin/python -m pytest -n $(JOBS) --capture=sys tests/planner tests/packaging/test_sanitized.py
 
-tsan: setup ## Run the C++ tests under the thread sanitizer
-	$(call cpp-tests,build/tsan,-DCMAKE_BUILD_TYPE=Debug -DFASTSA_SANITIZE=thread)
+tsan: setup ## Run the C++ tests that start threads under the thread sanitizer
+	$(call cpp-tests,build/tsan,-DCMAKE_BUILD_TYPE=Debug -DFASTSA_SANITIZE=thread,-R Solve)
 
 fuzz: setup ## Fuzz the core with random graphs and budgets for FUZZ_SECONDS (needs clang-14, libclang-rt-14-dev)
 	$(call quietly,Building the fuzzer,$(CMAKE) -S . -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=$(CLANG) -DCMAKE_BUILD_TYPE=Debug -DFASTSA_BUILD_FUZZERS=ON && $(CMAKE) --build build/fuzz -j $(JOBS) --target fastsa_fuzz)
