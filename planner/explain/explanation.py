@@ -23,10 +23,12 @@ from fastsa.planner.native import native
 from fastsa.planner.plan import Plan, Status
 from fastsa.planner.solve import Cancel, OnProgress
 
+Shares = tuple[float, ...]
+
 # Changes of the budget to look at, in shares of the unplanned peak.
-AROUND_A_PLAN = (-0.05, 0.0, 0.02, 0.05, 0.10)
-BELOW_THE_PEAK = (-0.5, -0.25, -0.1, -0.05, 0.0)
-ABOVE_THE_MINIMUM = (0.0, 0.02, 0.05, 0.10)
+AROUND_A_PLAN: Shares = (-0.05, 0.0, 0.02, 0.05, 0.10)
+BELOW_THE_PEAK: Shares = (-0.5, -0.25, -0.1, -0.05, 0.0)
+ABOVE_THE_MINIMUM: Shares = (0.0, 0.02, 0.05, 0.10)
 
 _ROUNDING = 1e-9  # of the step time: what two ways to add up the same seconds may differ by
 _CERTIFY_SECONDS = 1.0
@@ -43,8 +45,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes are the step's own, without `resident_bytes`; all bytes and seconds are predicted.
 
     What is explained is the plan's order, or the unplanned one: without a plan, and with one that
-    has no order because its budget is below the minimum. `recertified`: the plan's seconds and bound
-    are not those it was stored with, because the graph's op times have been measured again.
+    has no order because its budget is below the minimum. `recertified`: the plan's seconds and
+    bound are not those it was made with, because the graph's op times are others.
     """
 
     schema: Literal["fastsa.explain/1"] = "fastsa.explain/1"

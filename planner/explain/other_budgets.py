@@ -46,8 +46,8 @@ def search(
 ) -> tuple[OtherBudget, ...]:
     """Plan at `budget_bytes` plus each of `changes`, smallest first, for `time_limit` s each.
 
-    Each search starts from the best of the plans before it and of `known`, so that more memory never
-    takes longer. When `cancel` is set, what has been found so far is the answer.
+    Each search starts from the best of the plans before it and of `known`, so that more memory
+    never takes longer. When `cancel` is set, what has been found so far is the answer.
     """
     found: list[tuple[int, Plan]] = []
     starts = [] if known is None else [known]

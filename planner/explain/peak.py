@@ -31,7 +31,7 @@ class LiveValue(msgspec.Struct, frozen=True):
 
 
 class Peak(msgspec.Struct, frozen=True):
-    """The first moment at which most is alive: `values` and the workspace of `op` add up to `bytes`.
+    """The first moment at which most is alive: `values` and `workspace_bytes` add up to `bytes`.
 
     The groups add up to `bytes` as well: a value counts for the op that made it, the workspace for
     the op that runs. `by_layer` is `by_module` with indices folded. `near_positions` counts the
