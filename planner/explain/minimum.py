@@ -16,13 +16,16 @@ When = Literal["while it runs first", "at the end of the step"]
 class Part(msgspec.Struct, frozen=True):
     """Bytes that are there in every order; `result`: a graph output that is already made.
 
-    `op` is the one that makes the value; the workspace has no `value`.
+    `op` is the one that makes the value, or has the workspace, which has no `value`.
     """
 
     role: Role
     bytes: int
     value: int | None
     op: int
+    target: str
+    module: str | None
+    source: str | None
 
 
 class Minimum(msgspec.Struct, frozen=True):
@@ -108,12 +111,16 @@ class _Held:
             *self._values("read", (value for value in op.inputs if value not in there)),
             *self._values("written", (value for value in op.outputs if value not in there)),
         ]
-        workspace = Part("workspace", op.workspace_bytes, None, op.id)
+        workspace = _part("workspace", op.workspace_bytes, None, op)
         return [*touched, *self._values("result", there), workspace]
 
     def _values(self, role: Role, values: Iterable[int]) -> list[Part]:
         return [
-            Part(role, self.graph.values[value].bytes, value, self.producer[value].id)
+            _part(role, self.graph.values[value].bytes, value, self.producer[value])
             for value in values
             if value in self.producer  # else an input of the step: resident
         ]
+
+
+def _part(role: Role, bytes: int, value: int | None, op: Op) -> Part:
+    return Part(role, bytes, value, op.id, op.target, op.module, op.source)
