@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fastsa.planner.explain.explanation import Explanation, Memory
-from fastsa.planner.explain.groups import NOWHERE, Group
+from fastsa.planner.explain.groups import NOWHERE, Group, Share, grouped, kind
 from fastsa.planner.explain.minimum import Part as MinimumPart
 from fastsa.planner.explain.other_budgets import GIB, OtherBudget
-from fastsa.planner.explain.peak import LiveValue
+from fastsa.planner.explain.peak import LiveValue, Peak
 from fastsa.planner.explain.recomputed import Chain
 from fastsa.report import explain_text as sentences
 from fastsa.report import text
@@ -17,7 +17,7 @@ from fastsa.report.layout import Curve, Paragraph, Part, Table
 
 TOP = 5
 CURVE_POINTS = 64
-SHORT_CHAIN = 4
+LONG_CHAIN = 5
 
 Row = tuple[str | None, ...]
 
@@ -44,9 +44,9 @@ def _summary(given: Explanation, note: str | None) -> Iterator[Part]:
     yield Paragraph(f"{sentences.of_price(given)} {sentences.of_minimum(given.minimum)}")
     others = " ".join(sentences.of_other_budgets(given))
     if others:
-        yield Paragraph(f"{others} (Plans found and predicted.)")
-    resident = f"{text.of_bytes(given.resident_bytes)} resident"
-    origin = f"Bytes are those of the step's own values; {resident} come on top."
+        yield Paragraph(f"{others} (Plans found in a short search; predicted.)")
+    resident = f" Parameters, buffers and batch take {text.of_bytes(given.resident_bytes)} more."
+    origin = f"Bytes are those of the step's own values.{'' if note else resident}"
     newer = " The ops' times are newer than the plan; seconds are by the newer ones."
     known = f" {note}" if note else ""
     yield Paragraph(origin + (newer if given.recertified else "") + known)
@@ -58,68 +58,75 @@ def _peak(given: Explanation, top: int) -> Iterator[Part]:
         return
     yield _memory(given)
     columns = ["values>", "bytes>", "share%"]
-    for title, name, groups in (
-        ("At the peak: why it is there", "why", peak.by_reason),
-        ("At the peak: by op that made it", "op", peak.by_target),
-        ("At the peak: by module", "module", peak.by_layer),
-        ("At the peak: by source line", "source", peak.by_source),
+    reasons = [_shares(each.label, each, peak.bytes) for each in peak.by_reason]
+    yield Table("At the peak: why it is there, predicted", ["why", *columns], reasons)
+    for title, groups, name in (
+        ("op", peak.by_target, text.of_target),
+        ("module", peak.by_layer, str),
+        ("source line", peak.by_source, text.of_source),
     ):
         if _known(groups):
-            cut = len(groups) if groups is peak.by_reason else top
-            rows = _rest(groups, cut, lambda group: _shares(group, peak.bytes))
-            yield Table(f"{title}, predicted", [name, *columns], rows)
-    rows = [_value(each, peak.bytes) for each in peak.values[:top]]
-    columns = ["bytes>", "share%", "made by", "module?", "source?", "why it is there"]
-    yield Table("At the peak: largest values, predicted", columns, rows)
+            rows = [_shares(name(each.label), each, peak.bytes) for each in _rest(groups, top)]
+            yield Table(f"At the peak: by {title}, predicted", [title, *columns], rows)
+    yield _values(peak, top)
 
 
 def _known(groups: Sequence[Group]) -> bool:
     return any(group.label != NOWHERE for group in groups)
 
 
-def _rest(groups: Sequence[Group], top: int, row: Callable[[Group], Row]) -> list[Row]:
-    """A row for each of the first groups, and one for all the others."""
+def _rest(groups: Sequence[Group], top: int) -> Sequence[Group]:
+    """The first groups, and one for all the others."""
     rest = groups[top:]
     if len(rest) < 2:
-        return [row(each) for each in groups]
+        return groups
     summed = Group(
         f"{len(rest)} others",
         sum(each.count for each in rest),
         sum(each.bytes for each in rest),
         sum(each.seconds for each in rest),
     )
-    return [row(each) for each in (*groups[:top], summed)]
+    return (*groups[:top], summed)
 
 
-def _shares(group: Group, whole: int) -> Row:
+def _shares(label: str, group: Group, whole: int) -> Row:
     return (
-        _place(group.label),
+        label,
         text.of_count(group.count) if group.count else "",
         text.of_bytes(group.bytes),
         text.of_share(group.bytes, whole),
     )
 
 
-def _place(label: str) -> str:
-    """A source line without the long way to it."""
-    return text.of_source(label) if label.startswith("/") else label
+def _op(label: str) -> str:
+    """An op without what goes without saying."""
+    target, space, place = label.partition(" ")
+    return text.of_target(target) + space + place
 
 
-def _value(value: LiveValue, whole: int) -> Row:
-    made = value.made_by
-    return (
-        text.of_bytes(value.bytes),
-        text.of_share(value.bytes, whole),
-        made.target + (", again" if made.recomputation else ""),
-        made.module,
-        text.of_source(made.source),
-        _why(value),
-    )
+def _values(peak: Peak, top: int) -> Table:
+    """The largest values at the peak; those of repeated layers are one row."""
+    alike = defaultdict[tuple[str, ...], list[int]](list)
+    for value in peak.values:
+        made = value.made_by
+        again = " again" if made.recomputation else ""
+        alike[_op(kind(made.target, made.module)) + again, _why(value)].append(value.bytes)
+    rows = [
+        (
+            *key,
+            text.of_count(len(sizes)),
+            text.of_bytes(sum(sizes)),
+            text.of_share(sum(sizes), peak.bytes),
+        )
+        for key, sizes in sorted(alike.items(), key=lambda each: (-sum(each[1]), each[0]))
+    ]
+    columns = ["made by", "why it is there", "values>", "bytes>", "share%"]
+    return Table("At the peak: largest values, alike ones together, predicted", columns, rows[:top])
 
 
 def _why(value: LiveValue) -> str:
     use = value.next_use
-    later = f"{use.target} in {use.segment}" if use else ""
+    later = f"{text.of_target(use.target)} in {use.segment}" if use else ""
     match value.why:
         case "written":
             return "written by the op itself" + (f", then {later}" if later else "")
@@ -163,33 +170,19 @@ def _recomputed(given: Explanation, top: int) -> Iterator[Part]:
     if not found.count:
         return
     columns = ["times>", "seconds>", "share%", "bytes freed>"]
-    for title, name, groups in (
-        ("Recomputed: by op", "op", found.by_target),
-        ("Recomputed: by module", "module", found.by_layer),
-        ("Recomputed: by source line", "source", found.by_source),
+    for title, groups, name in (
+        ("op and module", found.by_kind, _op),
+        ("source line", found.by_source, text.of_source),
     ):
         if _known(groups):
-            rows = _rest(groups, top, lambda group: _price(group, found.seconds))
-            yield Table(f"{title}, predicted", [name, *columns], rows)
-    runs = [
-        (
-            str(each.run.op),
-            each.run.target,
-            text.of_seconds(each.seconds),
-            text.of_bytes(each.freed_bytes),
-            each.run.module,
-            text.of_source(each.run.source),
-        )
-        for each in found.runs[:top]
-    ]
-    columns = ["op>", "target", "seconds>", "bytes freed>", "module?", "source?"]
-    yield Table("Recomputed: dearest single ops, predicted", columns, runs)
+            rows = [_price(name(each.label), each, found.seconds) for each in _rest(groups, top)]
+            yield Table(f"Recomputed: by {title}, predicted", [title, *columns], rows)
     yield _chains(found.chains, top)
 
 
-def _price(group: Group, whole: float) -> Row:
+def _price(label: str, group: Group, whole: float) -> Row:
     return (
-        _place(group.label),
+        label,
         text.of_count(group.count),
         text.of_seconds(group.seconds),
         text.of_share(group.seconds, whole),
@@ -199,29 +192,21 @@ def _price(group: Group, whole: float) -> Row:
 
 def _chains(chains: Sequence[Chain], top: int) -> Table:
     """Chains of the same ops are one row: repeated layers have the same."""
-    alike = defaultdict[tuple[str, ...], list[Chain]](list)
-    for chain in chains:
-        alike[tuple(run.target for run in chain.runs)].append(chain)
-    groups = [
-        Group(
-            _steps(targets),
-            len(each),
-            sum(chain.freed_bytes for chain in each),
-            sum(chain.seconds for chain in each),
-        )
-        for targets, each in alike.items()
-    ]
-    groups.sort(key=lambda group: (-group.seconds, -group.bytes, group.label))
-    rows = _rest(groups, top, lambda group: _price(group, sum(chain.seconds for chain in chains)))
-    columns = ["chain", "times>", "seconds>", "share%", "bytes freed>"]
+    groups = grouped(
+        Share(_steps([run.target for run in each.runs]), each.freed_bytes, each.seconds)
+        for each in chains
+    )
+    dearest = sorted(groups, key=lambda group: -group.seconds)
+    whole = sum(chain.seconds for chain in chains)
+    columns = ["chain", "times>", "seconds>", "share%", "bytes freed>?"]
+    rows = [_price(each.label, each, whole) for each in _rest(dearest, top)]
     return Table("Recomputed: in chains that feed one another, predicted", columns, rows)
 
 
 def _steps(targets: Sequence[str]) -> str:
-    names = [each.removeprefix("aten.").removesuffix(".default") for each in targets]
-    if len(names) > SHORT_CHAIN:
-        between = len(names) - SHORT_CHAIN
-        names = [*names[:2], f"{between} more", *names[2 - SHORT_CHAIN :]]
+    names = [text.of_target(each) for each in targets]
+    if len(names) > LONG_CHAIN:
+        names = [*names[:2], f"{len(names) - 4} more", *names[-2:]]
     return " > ".join(names)
 
 
@@ -233,14 +218,15 @@ def _kept(given: Explanation, top: int) -> Iterator[Part]:
     def row(group: Group) -> Row:
         per_gib = group.seconds / group.bytes * GIB if group.bytes else 0.0
         return (
-            *_shares(group, kept.bytes),
+            *_shares(_op(group.label), group, kept.bytes),
             text.of_seconds(group.seconds),
             text.of_seconds(per_gib),
         )
 
-    columns = ["what", "values>", "bytes>", "share%", "to recompute (own op)>", "per GiB>"]
-    title = f"Kept for a later segment: {text.of_bytes(kept.bytes)}, predicted"
-    yield Table(title, columns, _rest(kept.by_kind, top, row))
+    columns = ["what", "values>?", "bytes>", "share%", "to recompute>", "per GiB>?"]
+    whole = text.of_bytes(kept.bytes)
+    title = f"Kept for a later segment: {whole}; time is of its own op alone, predicted"
+    yield Table(title, columns, [row(each) for each in _rest(kept.by_kind, top)])
 
 
 def _minimum(given: Explanation, top: int) -> Iterator[Part]:
@@ -254,24 +240,24 @@ def _minimum(given: Explanation, top: int) -> Iterator[Part]:
         if rest:
             rows.append(_minimum_sum(f"{len(rest)} {name}", rest, minimum.bytes))
     title = f"The minimum budget: what is there {minimum.when}, predicted"
-    yield Table(title, ["what", "made by", "module?", "bytes>", "share%"], rows)
+    yield Table(title, ["what", "made by", "bytes>", "share%"], rows)
 
 
 def _minimum_row(part: MinimumPart, whole: int) -> Row:
     role = {"read": "read by it", "written": "written by it"}.get(part.role, part.role)
-    made_by = f"op {part.op}, {part.target}"
+    made_by = f"op {part.op}, {_op(kind(part.target, part.module))}"
     size = text.of_bytes(part.bytes)
-    return (role, made_by, part.module, size, text.of_share(part.bytes, whole))
+    return (role, made_by, size, text.of_share(part.bytes, whole))
 
 
 def _minimum_sum(name: str, parts: Iterable[MinimumPart], whole: int) -> Row:
     size = sum(part.bytes for part in parts)
-    return (name, None, None, text.of_bytes(size), text.of_share(size, whole))
+    return (name, None, text.of_bytes(size), text.of_share(size, whole))
 
 
 def _other_budgets(given: Explanation) -> Table:
     rows = [_other_budget(given, each) for each in given.other_budgets]
-    columns = ["budget>", "change>", "extra time>", "share>", "saves>", "per GiB>", "bound>"]
+    columns = ["budget>", "change>", "extra time>", "share>?", "saves>", "per GiB>?", "bound>"]
     return Table(
         "Other budgets: plans found in a short search, predicted; no plan is below the bound",
         columns,
@@ -286,7 +272,7 @@ def _other_budget(given: Explanation, other: OtherBudget) -> Row:
     saves = bool(other.change_bytes) and other.saved_seconds is not None
     return (
         text.of_bytes(other.budget_bytes),
-        f"{share:+.0f}%" if other.change_bytes else "as asked",
+        f"{share:+.0f}%" if other.change_bytes else "0%",
         found if extra is None else text.of_seconds(extra),
         "" if extra is None else text.of_share(extra, given.base_seconds),
         text.of_seconds(other.saved_seconds or 0.0) if saves else "",

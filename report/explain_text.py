@@ -10,7 +10,8 @@ from fastsa.planner.explain.order import OpRun
 from fastsa.planner.explain.other_budgets import OtherBudget
 from fastsa.report import text
 
-WORTH_NAMING = 0.005  # of the peak, or of the step time
+WORTH_NAMING = 0.005  # of the peak
+WORTH_SAVING = 0.0005  # of the step time
 
 
 def of_op(target: str, module: str | None, source: str | None) -> str:
@@ -62,16 +63,18 @@ def of_peak(given: Explanation) -> str:
 
 def _parts(given: Explanation) -> Iterator[str]:
     large = [
-        f"{text.of_share(each.bytes, given.peak.bytes)} {each.label}"
+        (text.of_share(each.bytes, given.peak.bytes), each.label)
         for each in given.peak.by_reason[:3]
         if each.bytes > WORTH_NAMING * given.peak.bytes
     ]
     if large:
-        yield f"Of it, {_listed(large)}."
-    others = given.peak.near_positions - 1
-    if others:
-        runs = "ops are" if others > 1 else "op is"
-        yield f"{text.of_count(others)} more {runs} within 1% of it."
+        (share, label), *rest = large
+        others = "".join(f", {share} {label}" for share, label in rest)
+        yield f"{share} of it is {label}{others}."
+    near = given.peak.near_positions - 1
+    if near:
+        runs = "ops are" if near > 1 else "op is"
+        yield f"{text.of_count(near)} more {runs} within 1% of it."
 
 
 def of_price(given: Explanation) -> str:
@@ -81,7 +84,7 @@ def of_price(given: Explanation) -> str:
         kept = text.of_bytes(given.kept.bytes)
         return (
             f"The unplanned step takes {text.of_seconds(given.base_seconds)} of op time (predicted)"
-            f" and keeps {kept} from one segment for a later one, as a plan could avoid."
+            f" and keeps {kept} from one segment for a later one. A plan can recompute it instead."
         )
     if not given.recomputed.count:
         return f"Nothing is recomputed. The peak is {_below(given)} the {unplanned}."
@@ -110,46 +113,54 @@ def of_minimum(minimum: Minimum) -> str:
     """Which op sets the minimum, and when."""
     if minimum.target is None:
         return "Any budget can be met: there are no ops."
-    why = {
-        "while it runs first": "which has that much to be there while it runs",
-        "at the end of the step": "when it is the last to run and all results are there",
-        None: "by the planner's proof",
-    }[minimum.when]
-    op = of_op(minimum.target, minimum.module, minimum.source)
-    return (
-        f"No budget below {text.of_bytes(minimum.bytes)} can be met:"
-        f" op {minimum.op}, {op}, sets it, {why}."
-    )
+    op = f"op {minimum.op}, {of_op(minimum.target, minimum.module, minimum.source)}"
+    least = f"No budget below {text.of_bytes(minimum.bytes)} can be met:"
+    if minimum.when == "at the end of the step":
+        return f"{least} at its end, the step's results are there, beside what {op}, touches."
+    beside = any(part.role == "result" for part in minimum.parts)
+    results = ", beside results that are there already" if beside else ""
+    return f"{least} {op}, touches that much at once{results}."
 
 
 def of_other_budgets(given: Explanation) -> Iterator[str]:
-    """What the nearest budgets worth naming would do."""
+    """What the farthest other budgets would do."""
+    if given.other_budgets:
+        for other in (given.other_budgets[0], given.other_budgets[-1]):
+            if other.change_bytes:
+                yield _other(given, other)
+    yield from _luck(given)
+
+
+def _other(given: Explanation, other: OtherBudget) -> str:
+    change = other.change_bytes
+    amount = text.of_bytes(abs(change)) + (" more" if change > 0 else " less")
+    amount += " than the minimum" if given.status == "infeasible" else ""
+    amount += f" ({text.of_share(abs(change), given.base_peak_bytes)} of the unplanned peak)"
+    if other.status == "infeasible":
+        return f"With {amount} there can be no plan."
+    if other.extra_seconds is None:
+        return f"With {amount} no plan was found in this time."
+    if other.saved_seconds is None or other.most_saved_seconds is None:
+        return f"A plan with {amount} adds {_change(given, other.extra_seconds)} to the step."
+    does, limit = ("saves", "at most") if change > 0 else ("costs", "at least")
+    sentence = f"A plan with {amount} {does} {_change(given, other.saved_seconds)}"
+    if change < 0 <= other.most_saved_seconds:
+        return f"{sentence}."  # by the bound, a longer search might find one that costs nothing
+    return f"{sentence}; any plan {limit} {text.of_seconds(abs(other.most_saved_seconds))}."
+
+
+def _change(given: Explanation, seconds: float) -> str:
+    return f"{text.of_seconds(abs(seconds))} ({text.of_share(abs(seconds), given.base_seconds)})"
+
+
+def _luck(given: Explanation) -> Iterator[str]:
+    """What came of searching on at the budget there is."""
     now = next((each for each in given.other_budgets if not each.change_bytes), None)
-    for each in given.other_budgets:
-        sentence = _other(given, each)
-        if sentence:
-            yield sentence
-    if now is None or now.extra_seconds is None or not given.planned:
+    if now is None or now.extra_seconds is None or given.budget_bytes != now.budget_bytes:
         return
     found = given.extra_seconds - now.extra_seconds
-    if found > WORTH_NAMING / 10 * given.base_seconds and given.peak_bytes <= now.budget_bytes:
+    if found > WORTH_SAVING * given.base_seconds and given.peak_bytes <= now.budget_bytes:
         yield (
-            f"Searching on at the same budget already saved {text.of_seconds(found)}: plan again"
-            " with a longer --time-limit first."
+            f"With the same budget, searching on saved {_change(given, found)}: plan again with a"
+            " longer --time-limit."
         )
-
-
-def _other(given: Explanation, other: OtherBudget) -> str | None:
-    if other.saved_seconds is None or not other.change_bytes:
-        return None
-    amount = text.of_bytes(abs(other.change_bytes))
-    seconds = text.of_seconds(abs(other.saved_seconds))
-    share = text.of_share(abs(other.saved_seconds), given.base_seconds)
-    rate = text.of_seconds(abs(other.saved_seconds_per_gib or 0))
-    if other.change_bytes > 0:
-        return f"{amount} more would save {seconds} ({share}; {rate} per GiB)."
-    return f"{amount} less would cost {seconds} ({share}; {rate} per GiB)."
-
-
-def _listed(parts: list[str]) -> str:
-    return ", ".join(parts[:-1]) + (" and " if parts[:-1] else "") + parts[-1]

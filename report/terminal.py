@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich import box, table
 from rich.console import Console
@@ -16,6 +16,7 @@ from fastsa.report.layout import Curve, Facts, Paragraph, Part, Table
 from fastsa.report.text import printable
 
 NARROW = 120  # fewer columns do without some of a table's
+MARKS = ">?%"  # at the end of a column's name
 MEDIUM = 70  # fewer do without bars
 PIPE_WIDTH = 400  # nobody looks at a pipe's width; wide enough that no cell is folded
 PARAGRAPH_WIDTH = 100
@@ -46,7 +47,7 @@ def _print(console: Console, part: Part, width: int) -> None:
         case Facts():
             console.print(_facts(part))
         case Table():
-            console.print(_table(part, width))
+            console.print(_table(console, part, width))
         case Curve():
             console.print(_curve(part, width))
 
@@ -80,26 +81,37 @@ def _curve(part: Curve, width: int) -> table.Table:
     return grid
 
 
-def _table(part: Table, width: int) -> table.Table:
-    narrow = width < NARROW
-    bars = BAR_WIDTH if MEDIUM <= width < PIPE_WIDTH else 0
+def _table(console: Console, part: Table, width: int) -> table.Table:
+    shown = _columns(part, range(len(part.columns)), width)
+    unbounded = console.options.update(width=PIPE_WIDTH)
+    if width < NARROW and console.measure(shown, options=unbounded).maximum > width:
+        kept = [i for i, name in enumerate(part.columns) if "?" not in _marks(name)]
+        return _columns(part, kept, width)
+    return shown
+
+
+def _columns(part: Table, kept: Sequence[int], width: int) -> table.Table:
     shown = table.Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    kept = [i for i, name in enumerate(part.columns) if not (narrow and name.endswith("?"))]
     for name in (part.columns[i] for i in kept):
-        number = name.endswith((">", "%"))
+        number = bool({">", "%"} & _marks(name))
         shown.add_column(
-            name.rstrip(">?%"),
+            name.rstrip(MARKS),
             justify="right" if number else "left",
             no_wrap=number or name == "id",
             overflow="fold",
         )
+    bars = BAR_WIDTH if MEDIUM <= width < PIPE_WIDTH else 0
     for row in part.rows:
         shown.add_row(*(_cell(part.columns[i], row[i] or "", bars) for i in kept))
     return shown
 
 
+def _marks(column: str) -> set[str]:
+    return set(column[len(column.rstrip(MARKS)) :])
+
+
 def _cell(column: str, content: str, bars: int) -> str:
-    if not (column.endswith("%") and bars and content):
+    if not ("%" in _marks(column) and bars and content):
         return printable(content)
     bar = graphics.bar(float(content.rstrip("%")) / 100, bars, plain=_plain())
     return f"{bar} {content:>6}"

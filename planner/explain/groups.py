@@ -49,3 +49,8 @@ def grouped(shares: Iterable[Share]) -> tuple[Group, ...]:
 def layers(module: str | None) -> str:
     """A module path with its indices folded: all of `blocks.0.mlp`, ... are `blocks.*.mlp`."""
     return _INDEX.sub("*", module) if module else NOWHERE
+
+
+def kind(target: str, module: str | None) -> str:
+    """An op by what it is and where, the same for all repeated layers."""
+    return f"{target} in {layers(module)}" if module else target

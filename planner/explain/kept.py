@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fastsa.planner.explain.groups import Group, Share, grouped, layers
+from fastsa.planner.explain.groups import Group, Share, grouped, kind
 from fastsa.planner.explain.order import Lifetime, OpRun, Order
 
 
@@ -60,8 +60,7 @@ def _by_kind(kept: list[Kept]) -> tuple[Group, ...]:
     paid: set[int] = set()
     shares = []
     for each in kept:
-        module = f" in {layers(each.made_by.module)}" if each.made_by.module else ""
         seconds = 0.0 if each.made_by.op in paid else each.own_op_seconds
-        shares.append(Share(each.made_by.target + module, each.bytes, seconds))
+        shares.append(Share(kind(each.made_by.target, each.made_by.module), each.bytes, seconds))
         paid.add(each.made_by.op)
     return grouped(shares)

@@ -81,7 +81,7 @@ def _compared(found: list[tuple[int, Plan]]) -> tuple[OtherBudget, ...]:
     now = next((each.extra_seconds for change, each in found if not change and each.fits), None)
     compared: list[OtherBudget] = []
     bound = 0.0
-    for change, answer in reversed(found):
+    for change, answer in reversed(found):  # the largest budget first
         # What no plan achieves with more memory, none does with less.
         bound = max(bound, answer.lower_bound_seconds)
         compared.append(_compare(change, answer, bound, now))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from fastsa.planner.explain.groups import NOWHERE, Group, Share, grouped, layers
+from fastsa.planner.explain.groups import NOWHERE, Group, Share, grouped, kind, layers
 from fastsa.planner.explain.order import Lifetime, OpRun, Order
 
 
@@ -35,13 +35,17 @@ class Chain(msgspec.Struct, frozen=True):
 
 
 class Recomputed(msgspec.Struct, frozen=True):
-    """All that runs again, dearest first. In the groups, bytes are those freed, counts are runs."""
+    """All that runs again, dearest first. In the groups, bytes are those freed, counts are runs.
+
+    `by_kind`: by op and module, with indices folded.
+    """
 
     count: int
     seconds: float
     freed_bytes: int
     runs: tuple[Recomputation, ...]
     chains: tuple[Chain, ...]
+    by_kind: tuple[Group, ...]
     by_target: tuple[Group, ...]
     by_module: tuple[Group, ...]
     by_layer: tuple[Group, ...]
@@ -67,6 +71,7 @@ def of(order: Order) -> Recomputed:
             sorted(runs.values(), key=lambda r: (-r.seconds, -r.freed_bytes, r.run.position))
         ),
         chains=remade.chains(runs),
+        by_kind=by(lambda run: kind(run.target, run.module)),
         by_target=by(lambda run: run.target),
         by_module=by(lambda run: run.module or NOWHERE),
         by_layer=by(lambda run: layers(run.module)),
