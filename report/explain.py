@@ -245,7 +245,8 @@ def _minimum(given: Explanation, top: int) -> Iterator[Part]:
 
 def _minimum_row(part: MinimumPart, whole: int) -> Row:
     role = {"read": "read by it", "written": "written by it"}.get(part.role, part.role)
-    made_by = f"op {part.op}, {_op(kind(part.target, part.module))}"
+    place = f" in {part.module}" if part.module else ""
+    made_by = f"op {part.op}, {text.of_target(part.target)}{place}"
     size = text.of_bytes(part.bytes)
     return (role, made_by, size, text.of_share(part.bytes, whole))
 

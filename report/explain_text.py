@@ -86,6 +86,8 @@ def of_price(given: Explanation) -> str:
             f"The unplanned step takes {text.of_seconds(given.base_seconds)} of op time (predicted)"
             f" and keeps {kept} from one segment for a later one. A plan can recompute it instead."
         )
+    if given.peak_bytes == given.base_peak_bytes and not given.recomputed.count:
+        return "Nothing is recomputed: this is as the step is without a plan."
     if not given.recomputed.count:
         return f"Nothing is recomputed. The peak is {_below(given)} the {unplanned}."
     ops = f"{text.of_count(given.recomputed.count)} ops run again, for"
