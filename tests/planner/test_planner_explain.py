@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from planner_graphs import build, chain, legal_graphs, random_training_graph, real_paths
 
 from fastsa.errors import BadInput
+from fastsa.planner import _core
 from fastsa.planner import graph as graphs
 from fastsa.planner.explain.explanation import Explanation, explain, with_other_budgets
 from fastsa.planner.explain.groups import Group, layers
-from fastsa.planner.graph import Graph
-from fastsa.planner.plan import Plan
-from fastsa.planner.solve import plan
+from fastsa.planner.graph import INT64_MAX, Graph
+from fastsa.planner.plan import Plan, Planner
+from fastsa.planner.solve import certify, plan
 
 ROOM = 2**62
 slow_to_draw = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -31,6 +32,60 @@ def half_way(graph: Graph, share: float = 0.5, seed: int = 0) -> Plan:
     low = whole.minimum_budget_bytes
     budget = int(low + share * (whole.base_peak_bytes - low))
     return plan(graph, budget, iterations=3000, time_limit=None, seed=seed)
+
+
+def recomputing(graph: Graph, wishes: list[tuple[int, int]]) -> Plan:
+    """The unplanned order with each wished recomputation (position, op) that is legal there."""
+    sequence = list(range(len(graph.ops)))
+    starts = [sum(op.segment < i for op in graph.ops) for i in range(len(graph.segments))]
+    for at, wished in wishes if graph.ops else ():
+        position, op = at % (len(sequence) + 1), graph.ops[wished % len(graph.ops)]
+        segment = max(i for i, start in enumerate(starts) if start <= position)
+        same = graph.segments[segment].region == graph.segments[op.segment].region
+        if op.recomputable and same and op.id in sequence[:position]:
+            sequence.insert(position, op.id)
+            starts = [start + (i > segment) for i, start in enumerate(starts)]
+    order = _core.Order(sequence, starts)
+    made_up = Planner("1", "made-up", 0, 1, 0.0, 0)
+    return certify(graph, order, INT64_MAX, planner=made_up, time_limit=0)
+
+
+def next_made(graph: Graph, sequence: tuple[int, ...], value: int, after: int) -> int:
+    later = range(after + 1, len(sequence))
+    return next((k for k in later if value in graph.ops[sequence[k]].outputs), len(sequence))
+
+
+def uses(graph: Graph, sequence: tuple[int, ...], value: int, birth: int) -> list[int]:
+    """The positions that read a value as it was made at `birth`."""
+    end = next_made(graph, sequence, value, birth)
+    reads = [k for k in range(birth, len(sequence)) if value in graph.ops[sequence[k]].inputs]
+    return [k for k in reads if k < end]
+
+
+def freed(graph: Graph, sequence: tuple[int, ...], position: int) -> int:
+    """Bytes that are read after a recomputation, or results, and were gone just before it."""
+    size = 0
+    for value in graph.ops[sequence[position]].outputs:
+        births = [k for k in range(position) if value in graph.ops[sequence[k]].outputs]
+        gone = max([births[-1], *uses(graph, sequence, value, births[-1])]) < position - 1
+        last = next_made(graph, sequence, value, position) == len(sequence)
+        wanted = uses(graph, sequence, value, position) or (last and value in graph.outputs)
+        size += graph.values[value].bytes if gone and wanted else 0
+    return size
+
+
+def kept_bytes(graph: Graph, plan: Plan) -> int:
+    """Bytes read in a later segment than the one they were made in."""
+
+    def segment(position: int) -> int:
+        return sum(start <= position for start in plan.segment_starts)
+
+    return sum(
+        graph.values[value].bytes
+        for birth, op in enumerate(plan.sequence)
+        for value in graph.ops[op].outputs
+        if any(segment(k) > segment(birth) for k in uses(graph, plan.sequence, value, birth))
+    )
 
 
 def total(groups: Iterable[Group]) -> int:
@@ -56,6 +111,7 @@ def check_peak(graph: Graph, sequence: tuple[int, ...], explained: Explanation) 
     if peak.op is None:
         assert sequence == ()
         return
+    assert peak.near_positions == sum(k >= 0.99 * peak.bytes for k in explained.memory.bytes)
     at = peak.op.position
     assert explained.memory.bytes[at] == peak.bytes
     running = graph.ops[sequence[at]]
@@ -71,14 +127,30 @@ def check_peak(graph: Graph, sequence: tuple[int, ...], explained: Explanation) 
             assert each.value in graph.outputs
 
 
+WISHES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 13)), max_size=12)
+
+
+@slow_to_draw
+@given(legal_graphs(), WISHES)
+def test_a_plan_adds_up(graph: Graph, wishes: list[tuple[int, int]]) -> None:
+    check_plan(graph, recomputing(graph, wishes))
+
+
 @slow_to_draw
 @given(legal_graphs(), st.floats(0, 1.1), st.integers(0, 5))
-def test_a_plan_adds_up(graph: Graph, share: float, seed: int) -> None:
-    planned = half_way(graph, share, seed)
+def test_a_found_plan_adds_up(graph: Graph, share: float, seed: int) -> None:
+    check_plan(graph, half_way(graph, share, seed))
+
+
+def check_plan(graph: Graph, planned: Plan) -> None:
     explained = explain(graph, planned)
     assert explained.planned
+    assert not explained.recertified
     assert explained.peak_bytes == planned.peak_bytes
     check_peak(graph, planned.sequence, explained)
+    assert explained.kept.bytes == kept_bytes(graph, planned)
+    for each in explained.recomputed.runs:
+        assert each.freed_bytes == freed(graph, planned.sequence, each.run.position)
     found = explained.recomputed
     assert found.count == len(planned.sequence) - len(graph.ops) == len(found.runs)
     assert found.seconds == pytest.approx(planned.extra_seconds)
@@ -130,6 +202,15 @@ def test_other_budgets_are_in_order(graph: Graph, share: float) -> None:
             assert each.peak_bytes <= each.budget_bytes
             assert each.lower_bound_seconds is not None
             assert each.lower_bound_seconds <= each.extra_seconds + 1e-9
+
+
+def test_other_budgets_start_from_the_plan() -> None:
+    graph = random_training_graph(2, 40)
+    planned = half_way(graph)
+    found = with_other_budgets(explain(graph, planned), graph, planned, time_limit=0)
+    assert [each.extra_seconds for each in found.other_budgets if each.change_bytes >= 0] == [
+        planned.extra_seconds
+    ] * 4
 
 
 def test_a_chain_is_explained() -> None:
