@@ -127,10 +127,10 @@ def check_peak(graph: Graph, sequence: tuple[int, ...], explained: Explanation) 
             assert each.value in graph.outputs
 
 
-WISHES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 13)), max_size=12)
+WISHES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 13)), min_size=5, max_size=25)
 
 
-@slow_to_draw
+@settings(slow_to_draw, max_examples=300)
 @given(legal_graphs(), WISHES)
 def test_a_plan_adds_up(graph: Graph, wishes: list[tuple[int, int]]) -> None:
     check_plan(graph, recomputing(graph, wishes))
@@ -195,6 +195,9 @@ def test_other_budgets_are_in_order(graph: Graph, share: float) -> None:
     assert planned.budget_bytes in budgets
     extra = [each.extra_seconds for each in found.other_budgets if each.extra_seconds is not None]
     assert all(more <= less + 1e-9 for more, less in pairwise(extra))
+    bounds = [each.lower_bound_seconds for each in found.other_budgets]
+    proven = [each for each in bounds if each is not None]
+    assert proven == sorted(proven)
     for each in found.other_budgets:
         assert (each.status == "infeasible") == (each.budget_bytes < found.minimum.bytes)
         if each.extra_seconds is not None:
