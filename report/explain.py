@@ -171,7 +171,7 @@ def _recomputed(given: Explanation, top: int) -> Iterator[Part]:
         return
     columns = ["times>", "seconds>", "share%", "bytes freed>"]
     for title, groups, name in (
-        ("op and module", found.by_kind, _op),
+        ("op", found.by_kind, _op),
         ("source line", found.by_source, text.of_source),
     ):
         if _known(groups):
