@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from fastsa.cli import plan_text
+from fastsa.cli.interruptible import INTERRUPTED, interruptible
 from fastsa.cli.plan_progress import bar
 from fastsa.errors import BadInput
 from fastsa.planner import budget as budgets
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
     from fastsa.cache.keys import PlanKey
     from fastsa.profiler.profile import Profile
 
-DONE, UNMET, INTERRUPTED = 0, 3, 130
+DONE, UNMET = 0, 3
 ALGORITHMS = ("fastsa", "fastsa-paper")  # as in planner.solve, which loads the native core
 
 
@@ -105,7 +101,7 @@ def command(
 
     from fastsa.planner import solve
 
-    with _interruptible() as interrupted, bar() as on_progress:
+    with interruptible() as interrupted, bar() as on_progress:
         plan = solve.plan(
             task.graph,
             task.budget_bytes,
@@ -186,21 +182,6 @@ def _keep(plan: Plan, task: Task, output: Path | None) -> None:
         with Store.open() as store:
             stored = store.add_plan(plan, task.key)
         click.echo(f"stored as plan {text.of_id(stored)}", err=True)
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event instead of raising; what is written after that is written whole."""
-    interrupted = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        interrupted.set()
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _print(plan: Plan, task: Task, output: Path | None, as_json: bool) -> None:

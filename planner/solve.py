@@ -103,7 +103,12 @@ def plan(
 
 
 def certify(
-    graph: Graph, order: _core.Order, budget_bytes: int, *, planner: Planner, time_limit: float = 1.0
+    graph: Graph,
+    order: _core.Order,
+    budget_bytes: int,
+    *,
+    planner: Planner,
+    time_limit: float = 1.0,
 ) -> Plan:
     """The plan that an order found elsewhere amounts to: measured, bounded and validated.
 

@@ -6,16 +6,21 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich import box, table
 from rich.console import Console
 
-from fastsa.report.layout import Facts, Part, Table
+from fastsa.report import graphics
+from fastsa.report.layout import Curve, Facts, Paragraph, Part, Table
 from fastsa.report.text import printable
 
-NARROW = 120
+NARROW = 120  # fewer columns do without some of a table's
+MARKS = ">?%"  # at the end of a column's name
+MEDIUM = 70  # fewer do without bars
 PIPE_WIDTH = 400  # nobody looks at a pipe's width; wide enough that no cell is folded
+PARAGRAPH_WIDTH = 100
+BAR_WIDTH = 10
 
 
 def show(parts: Iterable[Part]) -> None:
@@ -27,11 +32,24 @@ def show(parts: Iterable[Part]) -> None:
     for position, part in enumerate(parts):
         if position:
             console.print()
-        if isinstance(part, str):
-            console.print(printable(part))
-            continue
-        console.print(printable(part.title), style="bold")
-        console.print(_facts(part) if isinstance(part, Facts) else _table(part, width < NARROW))
+        _print(console, part, width)
+
+
+def _print(console: Console, part: Part, width: int) -> None:
+    if isinstance(part, str):
+        console.print(printable(part))
+        return
+    if isinstance(part, Paragraph):
+        console.print(printable(part.text), width=min(width, PARAGRAPH_WIDTH))
+        return
+    console.print(printable(part.title), style="bold")
+    match part:
+        case Facts():
+            console.print(_facts(part))
+        case Table():
+            console.print(_table(console, part, width))
+        case Curve():
+            console.print(_curve(part, width))
 
 
 def _width() -> int:
@@ -49,17 +67,51 @@ def _facts(part: Facts) -> table.Table:
     return grid
 
 
-def _table(part: Table, narrow: bool) -> table.Table:
+def _plain() -> bool:
+    return not graphics.drawable(sys.stdout.encoding or "ascii")
+
+
+def _curve(part: Curve, width: int) -> table.Table:
+    grid = table.Table.grid(padding=(0, 2))
+    names = max((len(printable(name)) for name, _ in part.lines), default=0)
+    most = max((amount for _, amounts in part.lines for amount in amounts), default=0)
+    room = max(1, width - names - 4)
+    for name, amounts in part.lines:
+        grid.add_row(printable(name), graphics.curve(amounts, most, room, plain=_plain()))
+    return grid
+
+
+def _table(console: Console, part: Table, width: int) -> table.Table:
+    shown = _columns(part, range(len(part.columns)), width)
+    unbounded = console.options.update(width=PIPE_WIDTH)
+    if width < NARROW and console.measure(shown, options=unbounded).maximum > width:
+        kept = [i for i, name in enumerate(part.columns) if "?" not in _marks(name)]
+        return _columns(part, kept, width)
+    return shown
+
+
+def _columns(part: Table, kept: Sequence[int], width: int) -> table.Table:
     shown = table.Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    kept = [i for i, name in enumerate(part.columns) if not (narrow and name.endswith("?"))]
     for name in (part.columns[i] for i in kept):
-        number = name.endswith(">")
+        number = bool({">", "%"} & _marks(name))
         shown.add_column(
-            name.rstrip(">?"),
+            name.rstrip(MARKS),
             justify="right" if number else "left",
             no_wrap=number or name == "id",
             overflow="fold",
         )
+    bars = BAR_WIDTH if MEDIUM <= width < PIPE_WIDTH else 0
     for row in part.rows:
-        shown.add_row(*(printable(row[i] or "") for i in kept))
+        shown.add_row(*(_cell(part.columns[i], row[i] or "", bars) for i in kept))
     return shown
+
+
+def _marks(column: str) -> set[str]:
+    return set(column[len(column.rstrip(MARKS)) :])
+
+
+def _cell(column: str, content: str, bars: int) -> str:
+    if not ("%" in _marks(column) and bars and content):
+        return printable(content)
+    bar = graphics.bar(float(content.rstrip("%")) / 100, bars, plain=_plain())
+    return f"{bar} {content:>6}"

@@ -49,6 +49,11 @@ def of_source(source: str | None) -> str:
     return str(PurePath(*PurePath(source).parts[-2:])) if source else ""
 
 
+def of_target(target: str) -> str:
+    """`aten.mm.default` as `mm`, where there is little room."""
+    return target.removeprefix("aten.").removesuffix(".default")
+
+
 def of_time(created: str) -> str:
     """An ISO 8601 time to the minute, in UTC like the original."""
     return created[:16].replace("T", " ")

@@ -1,0 +1,1 @@
+"""Why a plan, or the unplanned step, is what it is: its peak, its price and its minimum."""
