@@ -13,6 +13,7 @@ COMMANDS = {
     "profile": "Record one real training step of a script.",
     "run": "Train a script within a memory budget.",
     "plan": "Find the fastest schedule of a graph within a budget.",
+    "curve": "Find the fastest schedules at every budget, in one run.",
     "list": "List what is stored.",
     "show": "Show a profile, graph, plan or run.",
     "export": "Write a stored graph, plan, profile or run to a file.",

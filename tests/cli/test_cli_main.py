@@ -36,6 +36,18 @@ OPTIONS = {
         "--algorithm",
         "--json",
     },
+    "curve": {
+        "--graph",
+        "--points",
+        "--output",
+        "-o",
+        "--time-limit",
+        "--iterations",
+        "--seed",
+        "--threads",
+        "--picture",
+        "--json",
+    },
     "list": {"--kind", "--json"},
     "show": {"--json"},
     "export": {"--output", "-o", "--what", "--region"},
@@ -47,7 +59,7 @@ class TestStart:
     def test_help_names_all_commands(self, fastsa: Fastsa) -> None:
         done = fastsa("--help")
         assert done.returncode == 0
-        for name in ("profile", "run", "plan", "list", "show", "export", "rm"):
+        for name in ("profile", "run", "plan", "curve", "list", "show", "export", "rm"):
             assert f"\n  {name} " in done.stdout
 
     def test_installed_command(self, place: Path) -> None:
