@@ -276,9 +276,7 @@ class TestJobs:
         assert used.seconds == min(fitting)
         assert len(desk.kinds()) == before + 1, "the run, and no plan"
 
-    def test_the_curve_of_an_earlier_measurement_is_passed_over(
-        self, desk: Desk
-    ) -> None:
+    def test_the_curve_of_an_earlier_measurement_is_passed_over(self, desk: Desk) -> None:
         first = made_curve(desk)
         second = made_curve(desk)
         assert first.base_seconds != second.base_seconds
