@@ -29,7 +29,8 @@ class Row(msgspec.Struct, frozen=True):
     """One line of `fastsa list`.
 
     Bytes of profiles and runs are the whole process's on the device, bytes of plans the step's
-    own. `peak_origin` and `seconds_origin` say whether these were measured or predicted.
+    own. `peak_origin` and `seconds_origin` say whether these were measured or predicted. `curve`
+    is the id of the curve a plan is one of.
     """
 
     kind: Kind
@@ -44,6 +45,7 @@ class Row(msgspec.Struct, frozen=True):
     seconds_origin: Literal["measured", "predicted"] | None = None
     seconds: float | None = None
     status: str | None = None
+    curve: str | None = None
 
 
 class Removal(msgspec.Struct, frozen=True):
@@ -75,7 +77,7 @@ _LISTS: dict[Kind, str] = {
     "plan": """
         SELECT 'plan' kind, plans.id, coalesce(profiles.model, name) model, shape, plans.device,
                plans.created, budget_bytes, plans.peak_bytes, 'predicted' peak_origin, seconds,
-               'predicted' seconds_origin, status
+               'predicted' seconds_origin, status, curve
         FROM plans
         LEFT JOIN graphs ON graphs.number = (
             SELECT number FROM graphs same WHERE same.hash = plans.graph

@@ -101,8 +101,10 @@ def op_records(graph: Graph, number: int) -> Iterator[Record]:
         }
 
 
-def plan_record(plan: Plan, data: bytes, plan_id: str, key: PlanKey) -> Record:
-    """The row of the plan `plan_id`, made for `key`."""
+def plan_record(
+    plan: Plan, data: bytes, plan_id: str, key: PlanKey, curve_id: str | None
+) -> Record:
+    """The row of the plan `plan_id`, made for `key`, alone or as one of a curve."""
     return {
         "id": plan_id,
         "key": key.digest(),
@@ -121,6 +123,7 @@ def plan_record(plan: Plan, data: bytes, plan_id: str, key: PlanKey) -> Record:
         "base_seconds": plan.base_seconds,
         "lower_bound_seconds": plan.lower_bound_seconds,
         "minimum_budget_bytes": plan.minimum_budget_bytes,
+        "curve": curve_id,
         **payload(data),
     }
 

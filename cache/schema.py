@@ -163,7 +163,18 @@ _VERSION_1 = (
     f"CREATE TABLE counters ({_COUNTERS}) {_STRICT}",
 )
 
-MIGRATIONS = (_VERSION_1,)  # the n-th makes version n + 1; what has been released never changes
+# The plans of one curve have the same `curve`, the curve's id. A column can only be added last,
+# after the payload; the index answers without reading that far.
+_VERSION_2 = (
+    "ALTER TABLE plans ADD COLUMN curve TEXT CHECK (length(curve) = 64)",
+    """CREATE INDEX plans_by_curve ON plans (key, peak_bytes, base_seconds, status)
+       WHERE curve IS NOT NULL""",
+)
+
+MIGRATIONS = (
+    _VERSION_1,
+    _VERSION_2,
+)  # the n-th makes version n + 1; what has been released never changes
 VERSION = len(MIGRATIONS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -30,12 +30,16 @@ T = TypeVar("T")
 
 
 class StoredPlan(msgspec.Struct, frozen=True):
-    """A plan as the store has it: with its id, what it is keyed by, and when it was added."""
+    """A plan as the store has it: with its id, what it is keyed by, and when it was added.
+
+    `curve` is the id of the curve that it is one of.
+    """
 
     id: str
     plan: Plan
     key: PlanKey
     created: str
+    curve: str | None = None
 
 
 class ProfileSummary(msgspec.Struct, frozen=True):
@@ -176,15 +180,23 @@ class Store:
 
     def add_plan(self, plan: Plan, key: PlanKey) -> str:
         """Store a plan for `key`. Raises BadInput if it is a plan of another graph."""
-        if bare(plan.graph) != bare(key.graph):
-            raise BadInput(
-                "this plan is of another graph than its key", hint="key a plan by its own graph"
-            )
-        data = integrity.encode(plan)
-        plan_id = hashlib.sha256(key.digest().encode() + data).hexdigest()
-        record = records.plan_record(plan, data, plan_id, key)
-        self._replace("plans", record)
-        return plan_id
+        return self.add_plans([plan], key)[0]
+
+    def add_plans(
+        self, plans: Sequence[Plan], key: PlanKey, curve_id: str | None = None
+    ) -> tuple[str, ...]:
+        """Store plans for `key`, all or none of them, as those of a curve if `curve_id` is given.
+
+        Raises like `add_plan`.
+        """
+        rows = [_plan_row(plan, key, curve_id) for plan in plans]
+
+        def work(connection: sqlite3.Connection) -> None:
+            for row in rows:
+                _put_plan(connection, row)
+
+        self._write(work)
+        return tuple(str(row["id"]) for row in rows)
 
     def plan(self, plan_id: str) -> Plan:
         """A stored plan. Raises BadInput if there is none; a damaged one is StoreUnusable."""
@@ -194,10 +206,12 @@ class Store:
         """A stored plan with its key. Raises like `plan`."""
         return _stored_plan(*self._one("plan", Plan, plan_id))
 
-    def find_plan(self, key: PlanKey, budget_bytes: int) -> StoredPlan | None:
+    def find_plan(
+        self, key: PlanKey, budget_bytes: int, usable: Callable[[Plan], bool] | None = None
+    ) -> StoredPlan | None:
         """The fastest plan for `key` with a peak of at most `budget_bytes`; of equals, the lower.
 
-        Bytes are the step's own, like a plan's.
+        Bytes are the step's own, like a plan's. A plan that is not `usable` is passed over.
         """
         digest = key.digest()
         where = """key = ? AND peak_bytes <= ? AND status IN ('optimal', 'feasible')
@@ -205,10 +219,21 @@ class Store:
         damage: list[str] = []
         parameters = [digest, min(budget_bytes, INT64_MAX)]
         for row, plan in self._intact("plan", Plan, where, parameters, damage):
-            self._count("plan.hit")
-            return _stored_plan(row, plan)
+            if usable is None or usable(plan):
+                self._count("plan.hit")
+                return _stored_plan(row, plan)
         self._count(f"plan.miss.{'damaged' if damage else self._why_missed(digest)}")
         return None
+
+    def has_curve(self, key: PlanKey, budget_bytes: int, base_seconds: float) -> bool:
+        """Whether a curve for `key` has a plan with a peak of at most `budget_bytes`.
+
+        Of a graph that was measured again since, only the curve of the same `base_seconds` counts.
+        """
+        sql = """SELECT 1 FROM plans WHERE key = ? AND peak_bytes <= ? AND base_seconds = ?
+                 AND curve IS NOT NULL AND status IN ('optimal', 'feasible') LIMIT 1"""
+        local = min(budget_bytes, INT64_MAX)
+        return bool(self._connection.rows(sql, key.digest(), local, base_seconds))
 
     def _why_missed(self, digest: str) -> str:
         others = self._connection.rows("SELECT 1 FROM plans WHERE key = ? LIMIT 1", digest)
@@ -246,10 +271,15 @@ class Store:
         return self._connection.read(lambda c: items.removal(c, item))
 
     def remove(self, item: Item) -> Removal:
-        """Remove an item and what hangs on it: a profile's graphs, their plans, the plans' runs."""
+        """Remove an item and what hangs on it: a profile's graphs, their plans, the plans' runs.
+
+        What is left of a curve is single plans.
+        """
 
         def work(connection: sqlite3.Connection) -> Removal:
             doomed = items.removal(connection, item)
+            for plan_id in doomed.plans:
+                _take_curve_apart(connection, plan_id)
             for table, column, ids in (
                 ("runs", "id", doomed.runs),
                 ("plans", "id", doomed.plans),
@@ -330,6 +360,8 @@ class Store:
                 return  # another process was faster
             if kind == "profile":  # its graphs have checksums of their own and stay
                 connection.execute("UPDATE graphs SET profile = NULL WHERE profile = ?", [number])
+            if kind == "plan":
+                _take_curve_apart(connection, row["id"])
             connection.execute(f"DELETE FROM {kind}s WHERE number = ?", [number])
             oldest = (moved.lastrowid or 0) - MOST_QUARANTINED
             connection.execute("DELETE FROM quarantine WHERE number <= ?", [oldest])
@@ -358,7 +390,32 @@ def _document(kind: Kind, row: sqlite3.Row, type_: type[T]) -> T:
 
 def _stored_plan(row: sqlite3.Row, plan: Plan) -> StoredPlan:
     key = PlanKey(plan.graph, row["device"], row["torch"], row["cuda"], row["planner"])
-    return StoredPlan(row["id"], plan, key, row["created"])
+    return StoredPlan(row["id"], plan, key, row["created"], row["curve"])
+
+
+def _plan_row(plan: Plan, key: PlanKey, curve_id: str | None) -> dict[str, Any]:
+    if bare(plan.graph) != bare(key.graph):
+        raise BadInput(
+            "this plan is of another graph than its key", hint="key a plan by its own graph"
+        )
+    data = integrity.encode(plan)
+    plan_id = hashlib.sha256(key.digest().encode() + data).hexdigest()
+    return records.plan_record(plan, data, plan_id, key, curve_id)
+
+
+def _put_plan(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
+    """Insert a plan, or mend it where it is: it stays in its curve."""
+    there = connection.execute("SELECT curve FROM plans WHERE id = ?", [row["id"]]).fetchone()
+    connection.execute("DELETE FROM plans WHERE id = ?", [row["id"]])
+    _insert(connection, "plans", row | {"curve": row["curve"] or (there and there["curve"])})
+
+
+def _take_curve_apart(connection: sqlite3.Connection, plan_id: str) -> None:
+    """Without one of its plans a curve has a gap: what is left are plans like any other."""
+    connection.execute(
+        "UPDATE plans SET curve = NULL WHERE curve = (SELECT curve FROM plans WHERE id = ?)",
+        [plan_id],
+    )
 
 
 def _table(connection: sqlite3.Connection, name: str) -> Any:

@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from fastsa.cli import plan_text
+from fastsa.cli import plan_text, subject
 from fastsa.cli.interruptible import INTERRUPTED, interruptible
 from fastsa.cli.plan_progress import bar
+from fastsa.cli.search_options import effort_options, subject_arguments
+from fastsa.cli.subject import Subject
 from fastsa.errors import BadInput
 from fastsa.planner import budget as budgets
-from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.report import text
-
-if TYPE_CHECKING:
-    from fastsa.cache.keys import PlanKey
-    from fastsa.profiler.profile import Profile
 
 DONE, UNMET = 0, 3
 ALGORITHMS = ("fastsa", "fastsa-paper")  # as in planner.solve, which loads the native core
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What to plan: a graph, the bytes its own values may take, and what these are made of."""
+    """What to plan, the bytes its own values may take, and what these are made of."""
 
-    graph: Graph
+    subject: Subject
     budget_bytes: int
     made_of: str
-    key: PlanKey | None  # where the plan is to be stored
 
 
 @click.command()
-@click.argument("profile_id", metavar="[PROFILE_ID]", required=False)
-@click.option(
-    "--graph",
-    "graph_path",
-    type=click.Path(path_type=Path),
-    help="Graph file to plan, instead of a stored profile.",
-)
+@subject_arguments
 @click.option("--budget", required=True, help="A size (16GiB) or a share of the peak (50%).")
 @click.option(
     "--output",
@@ -50,12 +39,7 @@ class Task(msgspec.Struct, frozen=True):
     type=click.Path(dir_okay=False, path_type=Path),
     help="Plan file to write, compressed if it ends in .gz.",
 )
-@click.option(
-    "--time-limit", type=float, default=5.0, show_default=True, help="Seconds to search for."
-)
-@click.option("--iterations", type=int, help="Proposals per thread to search for at most.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random choices.")
-@click.option("--threads", type=int, default=1, show_default=True, help="Searches side by side.")
+@effort_options(5.0, "")
 @click.option(
     "--algorithm",
     type=click.Choice(ALGORITHMS),
@@ -90,20 +74,16 @@ def command(
     parsed = budgets.parse(budget)
     if parsed.kind == "auto":
         raise BadInput("budget 'auto' is for a running job", hint="give a size or a percentage")
-    if (profile_id is None) == (graph_path is None):
-        raise click.UsageError("Give either PROFILE_ID or --graph FILE.")
-    if graph_path is not None:
-        if output is None:
-            raise click.UsageError("With --graph, --output says where to write the plan.")
-        task = _of_graph(graphs.read(graph_path), parsed)
-    else:
-        task = _of_profile(str(profile_id), parsed)
+    chosen = subject.read(profile_id, graph_path)
+    if graph_path is not None and output is None:
+        raise click.UsageError("With --graph, --output says where to write the plan.")
+    task = _task(chosen, parsed)
 
     from fastsa.planner import solve
 
     with interruptible() as interrupted, bar() as on_progress:
         plan = solve.plan(
-            task.graph,
+            chosen.graph,
             task.budget_bytes,
             time_limit=time_limit,
             iterations=iterations,
@@ -121,12 +101,16 @@ def command(
     return DONE if plan.fits else UNMET
 
 
-def _of_graph(graph: Graph, budget: budgets.Budget) -> Task:
-    if budget.kind == "bytes":
-        return _less_resident(graph, budget.resolve(0), graph.resident_bytes, None)
-    peak = base_peak(graph)
-    made_of = f"{budget.text} of the {text.of_bytes(peak)} the step's own values take unplanned"
-    return Task(graph, budget.resolve(peak), made_of, None)
+def _task(chosen: Subject, budget: budgets.Budget) -> Task:
+    graph, profile = chosen.graph, chosen.profile
+    if profile is None and budget.kind == "percent":
+        peak = base_peak(graph)
+        made_of = f"{budget.text} of the {text.of_bytes(peak)} the step's own values take unplanned"
+        return Task(chosen, budget.resolve(peak), made_of)
+    whole = budget.resolve(profile.peak_bytes if profile else 0)
+    resident = profile.resident_bytes if profile else graph.resident_bytes
+    made_of = f"{text.of_bytes(whole)} less {text.of_bytes(resident)} resident"
+    return Task(chosen, whole - resident, made_of)
 
 
 def base_peak(graph: Graph) -> int:
@@ -138,49 +122,15 @@ def base_peak(graph: Graph) -> int:
     return _core.simulate(core, core.base_order()).peak
 
 
-def _of_profile(profile_id: str, budget: budgets.Budget) -> Task:
-    from fastsa.cache.store import Store
-
-    with Store.open() as store:
-        item = store.resolve(profile_id)
-        if item.kind != "profile":
-            raise BadInput(
-                f"{profile_id} is a {item.kind}, not a profile", hint="see `fastsa list`"
-            )
-        profile = store.profile(item.id)
-    if len(profile.regions) != 1:
-        raise BadInput(
-            f"profile {profile_id} has {len(profile.regions)} captured regions",
-            hint="only a model captured as one region can be planned by itself: export the region's"
-            " graph (`fastsa export`) and plan that",
-        )
-    graph = profile.regions[0].graph
-    whole = budget.resolve(profile.peak_bytes)
-    return _less_resident(graph, whole, profile.resident_bytes, _key(profile, graph))
-
-
-def _less_resident(graph: Graph, whole: int, resident: int, key: PlanKey | None) -> Task:
-    made_of = f"{text.of_bytes(whole)} less {text.of_bytes(resident)} resident"
-    return Task(graph, whole - resident, made_of, key)
-
-
-def _key(profile: Profile, graph: Graph) -> PlanKey:
-    from fastsa.cache.keys import PlanKey
-    from fastsa.planner.solve import PLANNER_VERSION
-
-    return PlanKey.of(
-        graph.hash(), device=profile.device, versions=profile.versions, planner=PLANNER_VERSION
-    )
-
-
 def _keep(plan: Plan, task: Task, output: Path | None) -> None:
     if output is not None:
         plan.write(output)
-    if task.key is not None and plan.status != "infeasible":  # that has no sequence to store
+    key = task.subject.key
+    if key is not None and plan.status != "infeasible":  # that has no sequence to store
         from fastsa.cache.store import Store
 
         with Store.open() as store:
-            stored = store.add_plan(plan, task.key)
+            stored = store.add_plan(plan, key)
         click.echo(f"stored as plan {text.of_id(stored)}", err=True)
 
 
@@ -190,6 +140,6 @@ def _print(plan: Plan, task: Task, output: Path | None, as_json: bool) -> None:
         del document["sequence"]
         click.echo(msgspec.json.encode(document))
         return
-    click.echo(plan_text.describe(plan, task.graph, task.made_of))
+    click.echo(plan_text.describe(plan, task.subject.graph, task.made_of))
     if output is not None:
         click.echo(f"{output}: written")

@@ -50,6 +50,4 @@ def _lines(plan: Plan, graph: Graph, made_of: str) -> Iterator[tuple[str, str]]:
 def _culprit(plan: Plan, graph: Graph) -> str:
     if plan.minimum_budget_op < 0:
         return "nothing: the graph has no ops"
-    op = graph.ops[plan.minimum_budget_op]
-    known = (op.target, op.name, op.module, op.source)
-    return text.printable(f"op {op.id}: " + ", ".join(part for part in known if part))
+    return text.of_op(graph.ops[plan.minimum_budget_op])

@@ -73,7 +73,7 @@ def plan(
     Setting `cancel` ends the search with the best plan so far; what `on_progress` raises ends it
     with that exception.
     """
-    _check(budget_bytes, time_limit, iterations, seed, threads, algorithm)
+    check_request(budget_bytes, time_limit, iterations, seed, threads, algorithm)
     try:
         answer = _core.solve(
             native(graph),
@@ -121,14 +121,15 @@ def certify(
     return _plan(graph.hash(), answer, planner)
 
 
-def _check(
+def check_request(
     budget_bytes: int,
     time_limit: float | None,
     iterations: int | None,
     seed: int,
     threads: int,
-    algorithm: str,
+    algorithm: str = "fastsa",
 ) -> None:
+    """Raises BadInput for a request that makes no sense."""
     if algorithm not in _ALGORITHMS:
         raise BadInput(
             f"there is no algorithm {algorithm!r}", hint=f"one of: {', '.join(ALGORITHMS)}"

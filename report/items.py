@@ -55,6 +55,10 @@ def _star(row: Row, origin: str | None) -> str:
     return " *" if row.kind == "run" and origin == "predicted" else ""
 
 
+def _status(row: Row) -> str | None:
+    return row.status if row.curve is None else f"{row.status}, curve {text.of_id(row.curve)}"
+
+
 def _cells(row: Row) -> list[str | None]:
     """One cell per column: what this kind of item has none of is None and left out."""
     numbers = [
@@ -65,7 +69,7 @@ def _cells(row: Row) -> list[str | None]:
         None
         if row.seconds is None
         else text.of_seconds(row.seconds) + _star(row, row.seconds_origin),
-        row.status,
+        _status(row),
     ]
     return [
         text.of_id(row.id),

@@ -68,6 +68,7 @@ class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
     minimum_budget_bytes: int
     minimum_budget_op_id: int
     minimum_budget_op: OpSummary | None
+    curve: str | None
     recomputations: int
     recomputed_ops: tuple[Recomputed, ...]
     recomputed_modules: tuple[Recomputed, ...]
@@ -99,6 +100,7 @@ def summarize(stored: StoredPlan, graph: Graph | None, runs: Iterable[Run]) -> P
         minimum_budget_bytes=plan.minimum_budget_bytes,
         minimum_budget_op_id=plan.minimum_budget_op,
         minimum_budget_op=_op(graph, plan.minimum_budget_op),
+        curve=stored.curve,
         recomputations=sum(times for _, times in again),
         recomputed_ops=_ops(graph, again)[:TOP] if graph else (),
         recomputed_modules=_modules(graph, again)[:TOP] if graph else (),
@@ -215,6 +217,7 @@ def _facts(report: PlanReport) -> list[tuple[str, str | None]]:
             f"no plan takes less than {text.of_seconds(report.lower_bound_seconds)} extra,"
             f" assuming {report.lower_bound_assumes}",
         ),
+        ("curve", f"one of curve {text.of_id(report.curve)}" if report.curve else None),
         ("minimum budget", f"{text.of_bytes(report.minimum_budget_bytes)}, {_culprit(report)}"),
         (
             "made by",

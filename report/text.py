@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from fastsa.planner.budget import format_bytes
+from fastsa.planner.graph import Op
 
 ID_CHARACTERS = 12
 
@@ -42,6 +43,12 @@ def of_difference(measured: float, predicted: float) -> str:
 def of_id(identifier: str) -> str:
     """The characters of an id that are shown."""
     return identifier.removeprefix("sha256:")[:ID_CHARACTERS]
+
+
+def of_op(op: Op) -> str:
+    """An op and its place in the code: `op 7: aten.mm.default, mm_1, blocks.1, train.py:3`."""
+    known = (op.target, op.name, op.module, op.source)
+    return printable(f"op {op.id}: " + ", ".join(part for part in known if part))
 
 
 def of_source(source: str | None) -> str:

@@ -113,7 +113,7 @@ class _Decider:
         budget = budget_bytes or self.budget_bytes(unplanned)
         local = budget - self.resident
         found = self.found(local) if local > 0 else None
-        if found is not None and good_enough(found[0], local):
+        if found is not None and self.good_enough(found[0], local):
             return self.decision(*found, "found", budget, unplanned)
         made = self.make(local, found[0] if found else None)
         if found is not None and (not made.fits or found[0].seconds <= made.seconds):
@@ -132,14 +132,24 @@ class _Decider:
         return free
 
     def found(self, local: int) -> tuple[Plan, str] | None:
-        stored = self.store.find_plan(self.key, local) if self.store else None
-        if stored is None:
-            return None
+        stored = self.store.find_plan(self.key, local, self.legal) if self.store else None
+        return None if stored is None else (stored.plan, stored.id)
+
+    def legal(self, stored: Plan) -> bool:
         try:
-            validate(self.graph, stored.plan)
+            validate(self.graph, stored)
         except IllegalPlan:
-            return None
-        return stored.plan, stored.id
+            return False
+        return True
+
+    def good_enough(self, found: Plan, local: int) -> bool:
+        """Whether planning again could not gain much over the fastest stored plan that fits."""
+        if found.status == "optimal" or found.extra_seconds <= 0:
+            return True
+        if found.budget_bytes >= CLOSE_ENOUGH * local:
+            return True
+        # A curve has been searched at every budget: what is found is no slower than its plan.
+        return self.store is not None and self.store.has_curve(self.key, local, found.base_seconds)
 
     def make(self, local: int, warm_start: Plan | None) -> Plan:
         return plan(
@@ -192,15 +202,6 @@ class _Decider:
 def base_plan(graph: Graph) -> Plan:
     """The unplanned order as a plan: its peak is the base peak."""
     return plan(graph, (1 << 63) - 1, time_limit=0.0, iterations=0)
-
-
-def good_enough(found: Plan, local: int) -> bool:
-    """Whether planning again could not gain much over a stored plan that fits."""
-    return (
-        found.status == "optimal"
-        or found.extra_seconds <= 0
-        or found.budget_bytes >= CLOSE_ENOUGH * local
-    )
 
 
 def infeasible(graph: Graph, lowest: Plan, budget: int, resident: int) -> InfeasibleBudget:

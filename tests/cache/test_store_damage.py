@@ -230,7 +230,7 @@ class TestFile:
                 file.seek(4096)
                 file.write(b"\xa5" * (size - 4096))
             other = sqlite3.connect(path)  # makes the first connection read its pages again
-            other.execute("PRAGMA user_version = 1")
+            other.execute(f"PRAGMA user_version = {schema.VERSION}")
             other.close()
             with pytest.warns(RuntimeWarning, match="damaged"):
                 assert store.find_plan(KEY, 2**40) is None
@@ -244,7 +244,7 @@ class TestVersions:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
         before = path.read_bytes()
-        with pytest.raises(StoreUnusable, match=r"newer fastsa \(schema 2, this one reads 1\)"):
+        with pytest.raises(StoreUnusable, match=r"newer fastsa \(schema 3, this one reads 2\)"):
             Store.open(path)
         assert path.read_bytes() == before
 
