@@ -57,7 +57,7 @@ def _peak(given: Explanation, top: int) -> Iterator[Part]:
     if peak.op is None:
         return
     yield _memory(given)
-    columns = ["values>", "bytes>", "share%"]
+    columns = ["values>", "bytes>", "share|"]
     reasons = [_shares(each.label, each, peak.bytes) for each in peak.by_reason]
     yield Table("At the peak: why it is there, predicted", ["why", *columns], reasons)
     for title, groups, name in (
@@ -120,7 +120,7 @@ def _values(peak: Peak, top: int) -> Table:
         )
         for key, sizes in sorted(alike.items(), key=lambda each: (-sum(each[1]), each[0]))
     ]
-    columns = ["made by", "why it is there", "values>", "bytes>", "share%"]
+    columns = ["made by", "why it is there", "values>", "bytes>", "share|"]
     return Table("At the peak: largest values, alike ones together, predicted", columns, rows[:top])
 
 
@@ -169,7 +169,7 @@ def _recomputed(given: Explanation, top: int) -> Iterator[Part]:
     found = given.recomputed
     if not found.count:
         return
-    columns = ["times>", "seconds>", "share%", "bytes freed>"]
+    columns = ["times>", "seconds>", "share|", "bytes freed>"]
     for title, groups, name in (
         ("op", found.by_kind, _op),
         ("source line", found.by_source, text.of_source),
@@ -198,7 +198,7 @@ def _chains(chains: Sequence[Chain], top: int) -> Table:
     )
     dearest = sorted(groups, key=lambda group: -group.seconds)
     whole = sum(chain.seconds for chain in chains)
-    columns = ["chain", "times>", "seconds>", "share%", "bytes freed>?"]
+    columns = ["chain", "times>", "seconds>", "share|", "bytes freed>?"]
     rows = [_price(each.label, each, whole) for each in _rest(dearest, top)]
     return Table("Recomputed: in chains that feed one another, predicted", columns, rows)
 
@@ -223,7 +223,7 @@ def _kept(given: Explanation, top: int) -> Iterator[Part]:
             text.of_seconds(per_gib),
         )
 
-    columns = ["what", "values>?", "bytes>", "share%", "to recompute>", "per GiB>?"]
+    columns = ["what", "values>?", "bytes>", "share|", "to recompute>", "per GiB>?"]
     whole = text.of_bytes(kept.bytes)
     title = f"Kept for a later segment: {whole}; time is of its own op alone, predicted"
     yield Table(title, columns, [row(each) for each in _rest(kept.by_kind, top)])
@@ -240,7 +240,7 @@ def _minimum(given: Explanation, top: int) -> Iterator[Part]:
         if rest:
             rows.append(_minimum_sum(f"{len(rest)} {name}", rest, minimum.bytes))
     title = f"The minimum budget: what is there {minimum.when}, predicted"
-    yield Table(title, ["what", "made by", "bytes>", "share%"], rows)
+    yield Table(title, ["what", "made by", "bytes>", "share|"], rows)
 
 
 def _minimum_row(part: MinimumPart, whole: int) -> Row:

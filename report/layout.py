@@ -18,7 +18,7 @@ class Table(msgspec.Struct, frozen=True):
     """Rows of cells; a cell without text is None.
 
     A column whose name ends in `>` is of numbers, to be aligned to the right; one whose name ends
-    in `?` can be done without where there is little room. Cells of one that ends in `%` are
+    in `?` can be done without where there is little room. Cells of one that ends in `|` are
     percents of a whole: right-aligned, with a bar where somebody looks.
     """
 

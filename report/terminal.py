@@ -16,7 +16,7 @@ from fastsa.report.layout import Curve, Facts, Paragraph, Part, Table
 from fastsa.report.text import printable
 
 NARROW = 120  # fewer columns do without some of a table's
-MARKS = ">?%"  # at the end of a column's name
+MARKS = ">?|"  # at the end of a column's name
 MEDIUM = 70  # fewer do without bars
 PIPE_WIDTH = 400  # nobody looks at a pipe's width; wide enough that no cell is folded
 PARAGRAPH_WIDTH = 100
@@ -93,7 +93,7 @@ def _table(console: Console, part: Table, width: int) -> table.Table:
 def _columns(part: Table, kept: Sequence[int], width: int) -> table.Table:
     shown = table.Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in (part.columns[i] for i in kept):
-        number = bool({">", "%"} & _marks(name))
+        number = bool({">", "|"} & _marks(name))
         shown.add_column(
             name.rstrip(MARKS),
             justify="right" if number else "left",
@@ -111,7 +111,7 @@ def _marks(column: str) -> set[str]:
 
 
 def _cell(column: str, content: str, bars: int) -> str:
-    if not ("%" in _marks(column) and bars and content):
+    if not ("|" in _marks(column) and bars and content):
         return printable(content)
     bar = graphics.bar(float(content.rstrip("%")) / 100, bars, plain=_plain())
     return f"{bar} {content:>6}"

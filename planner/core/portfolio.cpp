@@ -26,6 +26,7 @@ constexpr double kPricePerPeak = 4;
 
 // Shares of the effort.
 constexpr double kForBound = 0.1;
+constexpr Seconds kForBoundAtLeast = 0.1;
 constexpr double kForRefits = 0.15;
 constexpr double kForPublished = 0.08;
 constexpr double kForRound = 0.14;                // of the tournament
@@ -64,7 +65,7 @@ class Portfolio {
         objective_(penalty(graph_, chain.best.budget())) {}
 
   Bound run() {
-    Cuts cuts = explore_cuts(objective_, share(kForBound), chain_);
+    Cuts cuts = explore_cuts(objective_, for_bound(), chain_);
     bound_ = cuts.bound;
     refit_base(cuts.price);
     if (!optimal()) {
@@ -91,6 +92,16 @@ class Portfolio {
     Effort effort = effort_.share(fraction);
     if (effort_.seconds < kForever) {
       effort.seconds = std::min(effort.seconds, std::max(0.0, chain_.stop.left()));
+    }
+    return effort;
+  }
+
+  // A short search can do with less searching rather than with a loose bound.
+  Effort for_bound() const {
+    Effort effort = share(kForBound);
+    if (effort_.seconds < kForever) {
+      const Seconds left = std::max(0.0, chain_.stop.left());
+      effort.seconds = std::max(effort.seconds, std::min(kForBoundAtLeast, left / 2));
     }
     return effort;
   }

@@ -21,7 +21,7 @@ KINDS = ["profile", "graph", "plan", "run"]
 KEYS = {
     "row": """kind id model shape device created budget_bytes peak_bytes peak_origin seconds
         seconds_origin
-        status""",
+        status curve""",
     "profile": """schema id created script arguments model parameters shape device versions
         resident_bytes peak_bytes step_seconds peak_event events at_peak largest_at_peak regions
         saved""",
