@@ -30,7 +30,7 @@ KEYS = {
     "plan": """schema id created graph graph_name device torch cuda status budget_bytes peak_bytes
         base_peak_bytes seconds base_seconds extra_seconds lower_bound_seconds lower_bound_assumes
         minimum_budget_bytes minimum_budget_op_id minimum_budget_op recomputations recomputed_ops
-        recomputed_modules planner runs""",
+        recomputed_modules planner runs curve""",
     "run": """schema id created script model shape device versions plan plan_origin steps
         budget_bytes resident_bytes predicted_peak_bytes measured_peak_bytes
         peak_difference_bytes predicted_step_seconds measured_step_seconds
