@@ -2,7 +2,7 @@
 
 SCIP stands in for the paper's Gurobi. The model is quadratic in the ops, so it is for graphs of up
 to about 200; larger ones are refused. `threads` does nothing here (SCIP has one), `seed` is
-SCIP's, a cancel ends it with the best so far.
+SCIP's. A cancel is heard before the solver starts, then only when the time is up.
 """
 
 from __future__ import annotations

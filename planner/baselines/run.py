@@ -8,7 +8,7 @@ from typing import cast
 
 from fastsa.errors import BadInput
 from fastsa.planner import _core, baselines
-from fastsa.planner.baselines.rival import Cancel, Effort, Find, Found
+from fastsa.planner.baselines.rival import Cancel, Effort, Find
 from fastsa.planner.graph import Graph
 from fastsa.planner.native import native
 from fastsa.planner.plan import Plan, Planner
@@ -63,6 +63,3 @@ def load(algorithm: str) -> Find:
         )
     module = importlib.import_module(f"fastsa.planner.baselines.{baselines.RIVALS[algorithm]}")
     return cast(Find, module.find)
-
-
-__all__ = ["Effort", "Find", "Found", "load", "plan"]

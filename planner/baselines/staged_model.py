@@ -71,17 +71,18 @@ class StagedModel:
         self._objective()
 
     def solve(self, solver: mathopt.SolverType) -> Solution | None:
-        """The solution, or None if there is none or no time. OR-Tools hears of a cancel."""
+        """The solution, or None if there is none or no time. SCIP does not hear of a cancel."""
         if self.effort.over:
             return None
-        interrupter = SolveInterrupter()
         parameters = mathopt.SolveParameters(
             time_limit=timedelta(seconds=self.effort.seconds_left),
-            threads=self.effort.threads if solver == mathopt.SolverType.PDLP else None,
             random_seed=self.effort.seed,
         )
+        interrupter = SolveInterrupter()
+        # Given one, SCIP complains on stderr at every solve, and stops late all the same.
+        heard = None if solver == mathopt.SolverType.GSCIP else interrupter
         result = self.effort.run(
-            lambda: mathopt.solve(self.model, solver, params=parameters, interrupter=interrupter),
+            lambda: mathopt.solve(self.model, solver, params=parameters, interrupter=heard),
             interrupter.interrupt,
         )
         if not result.has_primal_feasible_solution():
