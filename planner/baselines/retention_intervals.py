@@ -6,8 +6,8 @@ until an end. Time is slots, one per stage and op; a run's slot is that of its o
 runs in. Every run reads its inputs within some interval of each, and at no slot do the intervals
 weigh more than the budget. Linear in the ops where Checkmate's program is quadratic. As in the
 paper, a first phase lowers the peak from the unplanned order's to the budget, and a second one
-minimises the time from there. OR-Tools' CP-SAT takes `seed` and `threads`; a cancel ends it with the
-best so far.
+minimises the time from there. OR-Tools' CP-SAT takes `seed` and `threads`; a cancel ends it with
+the best so far.
 """
 
 from __future__ import annotations
