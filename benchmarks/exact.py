@@ -8,6 +8,7 @@ The integer program keeps the ops of a stage in the graph's order, `fastsa` need
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from pathlib import Path
@@ -125,9 +126,10 @@ def judge(ours: Plan, best: Plan | None) -> str:
 def random_training_graph(seed: int, length: int) -> Graph:
     """The tests' graph of this seed."""
     sys.path.insert(0, str(ROOT / "tests" / "planner"))
-    from planner_graphs import random_training_graph as build
-
-    sys.path.pop(0)
+    try:
+        build = importlib.import_module("planner_graphs").random_training_graph
+    finally:
+        sys.path.pop(0)
     graph: Graph = build(seed, length)
     return graph
 

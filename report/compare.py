@@ -13,7 +13,7 @@ from fastsa.planner.plan import Plan
 from fastsa.report import text
 from fastsa.report.layout import Facts, Part, Table
 
-COLUMNS = ("algorithm", "extra time>", "above bound>", "peak>", "of base>", "outcome", "solved in>")
+COLUMNS = ("algorithm", "extra time>", "gap>", "peak>", "of base?", "outcome", "solved in>")
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -147,13 +147,11 @@ def render(report: CompareReport) -> Iterator[Part]:
     yield Facts(
         f"{report.graph_name}: {text.of_count(report.ops)} ops",
         [
-            (
-                "unplanned",
-                f"peak {text.of_bytes(report.base_peak_bytes)} for the step's own values",
-            ),
-            ("", f"op times {text.of_seconds(report.base_seconds)}"),
+            ("peak", f"{text.of_bytes(report.base_peak_bytes)} unplanned, the step's own values"),
+            ("op times", f"{text.of_seconds(report.base_seconds)} unplanned"),
             ("searches", f"one thread, at most {report.time_limit_seconds:g} s each"),
             ("numbers", "predicted, but for the measured time to solve"),
+            ("gap", "how far the extra time is above what any plan adds at least"),
         ],
     )
     for budget in report.budgets:

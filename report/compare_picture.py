@@ -31,8 +31,6 @@ STYLES = {
 }
 INK, FAINT = "#222222", "#D9D9D9"
 
-Points = list[tuple[float, float]]
-
 
 def check(path: Path) -> None:
     """Raises BadInput if no picture can be written to `path`: its ending, or no matplotlib."""
@@ -125,6 +123,8 @@ def _dress(axes: Axes, report: CompareReport) -> None:
     peak = text.of_bytes(report.base_peak_bytes)
     axes.set_xlabel(f"Budget, % of the unplanned peak ({peak})", fontsize=11, color=INK)
     axes.set_ylabel("Extra time, % of the step (predicted)", fontsize=11, color=INK)
+    axes.set_xticks([each.budget_percent for each in report.budgets if each.budget_percent])
+    axes.xaxis.set_major_formatter("{x:.4g}")
     axes.invert_xaxis()  # less memory to the right
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=FAINT, linewidth=0.8)

@@ -51,8 +51,9 @@ def _rounded(stages: Stages, budget_bytes: int, effort: Effort) -> Iterator[_cor
     units = Units(stages.graph, budget_bytes)
     model = StagedModel(stages, units, integer=False, effort=effort)
     solution = model.solve(mathopt.SolverType.GLOP)
-    for threshold in THRESHOLDS if solution else ():
-        assert solution
+    if solution is None or not solution.optimal:  # out of time: its shares mean nothing yet
+        return
+    for threshold in THRESHOLDS:
         yield stages.order(_keep(solution, threshold))
 
 

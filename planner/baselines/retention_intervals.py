@@ -18,6 +18,7 @@ from ortools.sat.python import cp_model
 
 from fastsa.errors import BadInput
 from fastsa.planner import _core
+from fastsa.planner.baselines import cp_sat
 from fastsa.planner.baselines.rival import Effort, Found
 from fastsa.planner.baselines.staged import Stages
 from fastsa.planner.baselines.units import Units, relative_costs
@@ -41,11 +42,13 @@ def find(graph: Graph, budget_bytes: int, effort: Effort) -> Found:
         )
     model = _Model(Stages(graph), Units(graph, budget_bytes))
     model.lower_peak()
-    low = model.solve(effort)
-    if low is None or low.value(model.peak) > model.units.budget:
-        return Found(low and model.order(low))
+    low = cp_sat.solve(model.cp, effort)
+    if low is None:
+        return Found(None)
+    if low.value(model.peak) > model.units.budget:
+        return Found(model.order(low))
     model.lower_time(low)
-    fast = model.solve(effort)
+    fast = cp_sat.solve(model.cp, effort)
     if fast is None:
         return Found(model.order(low))
     return Found(model.order(fast), fast.best_objective_bound >= fast.objective_value)
@@ -54,7 +57,7 @@ def find(graph: Graph, budget_bytes: int, effort: Effort) -> Found:
 class _Run:
     """One run of an op: whether it takes place, at which slot, and how long its values stay."""
 
-    def __init__(self, op: int, present: cp_model.LiteralT, slot: cp_model.LinearExprT) -> None:
+    def __init__(self, op: int, present: cp_model.IntVar | int, slot: cp_model.LinearExprT) -> None:
         self.op = op
         self.present = present
         self.slot = slot
@@ -86,21 +89,10 @@ class _Model:
         costs = [round(COST_DIGITS * cost) for cost in relative_costs(self.stages.graph)]
         self.cp.add(self.peak <= self.units.budget)
         self.cp.minimize(sum(costs[run.op] * run.present for runs in self.runs for run in runs))
-        self.cp.clear_hints()
+        self.cp.clear_hints()  # type: ignore[no-untyped-call]
         for index in range(len(self.cp.proto.variables)):
             variable = self.cp.get_int_var_from_proto_index(index)
             self.cp.add_hint(variable, start.value(variable))
-
-    def solve(self, effort: Effort) -> cp_model.CpSolver | None:
-        """The solver with its best solution, or None if it has none."""
-        if effort.over:
-            return None
-        solver = cp_model.CpSolver()
-        solver.parameters.max_time_in_seconds = effort.seconds_left
-        solver.parameters.num_workers = effort.threads
-        solver.parameters.random_seed = effort.seed
-        status = effort.run(lambda: solver.solve(self.cp), solver.stop_search)
-        return solver if status in (cp_model.OPTIMAL, cp_model.FEASIBLE) else None
 
     def order(self, solution: cp_model.CpSolver) -> _core.Order:
         """The order that keeps into each stage the values whose intervals reach into it."""
@@ -180,6 +172,7 @@ class _Model:
         count = self.stages.count
         for first, *again in self.runs:
             for run in again:
+                assert not isinstance(run.present, int)
                 self.cp.add_hint(run.present, False)
             for value, end in first.ends.items():
                 last = max([first.op, *self.stages.users[value]])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import TypeAlias
 
 import msgspec
 from ortools.math_opt.python import mathopt
@@ -22,7 +23,7 @@ from fastsa.planner.baselines.staged import Stages
 from fastsa.planner.baselines.units import Units, relative_costs
 
 # A term is a factor and a variable, or a constant in place of a variable.
-Linear = mathopt.Variable | float
+Linear: TypeAlias = "mathopt.Variable | float"
 Terms = Iterable[tuple[float, Linear]]
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from ortools.sat.python import cp_model
 
 from fastsa.planner import _core
+from fastsa.planner.baselines import cp_sat
 from fastsa.planner.baselines.rival import Effort, Found
 from fastsa.planner.baselines.staged import Stages
 from fastsa.planner.baselines.units import Units, relative_costs
@@ -61,8 +62,6 @@ def _read_later(stages: Stages, value: int) -> bool:
 
 
 def _knapsack(stages: Stages, candidates: list[int], room: int, effort: Effort) -> set[int]:
-    if effort.over:
-        return set()
     units = Units(stages.graph, room)
     costs = relative_costs(stages.graph)
     model = cp_model.CpModel()
@@ -71,11 +70,7 @@ def _knapsack(stages: Stages, candidates: list[int], room: int, effort: Effort) 
     model.maximize(
         sum(round(COST_DIGITS * costs[stages.producer[v]]) * taken for v, taken in take.items())
     )
-    solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = effort.seconds_left
-    solver.parameters.num_workers = effort.threads
-    solver.parameters.random_seed = effort.seed
-    status = effort.run(lambda: solver.solve(model), solver.stop_search)
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+    solver = cp_sat.solve(model, effort)
+    if solver is None:
         return set()
     return {value for value, taken in take.items() if solver.boolean_value(taken)}

@@ -37,6 +37,7 @@ OPTIONS = {
         "--json",
     },
     "explain": {"--graph", "--plan", "--top", "--time-limit", "--no-what-if", "--json"},
+    "compare": {"--graph", "--budget", "--algorithm", "--time-limit", "--json", "--picture"},
     "list": {"--kind", "--json"},
     "show": {"--json"},
     "export": {"--output", "-o", "--what", "--region"},
@@ -48,7 +49,7 @@ class TestStart:
     def test_help_names_all_commands(self, fastsa: Fastsa) -> None:
         done = fastsa("--help")
         assert done.returncode == 0
-        for name in ("profile", "run", "plan", "explain", "list", "show", "export", "rm"):
+        for name in OPTIONS:
             assert f"\n  {name} " in done.stdout
 
     def test_installed_command(self, place: Path) -> None:
