@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": "Find the fastest schedule of a graph within a budget.",
     "explain": "Say what makes the peak of a step or plan, and why.",
     "curve": "Find the fastest schedules at every budget, in one run.",
+    "compare": "Hold fastsa against other ways to choose what to recompute.",
     "list": "List what is stored.",
     "show": "Show a profile, graph, plan or run.",
     "export": "Write a stored graph, plan, profile or run to a file.",

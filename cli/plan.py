@@ -14,6 +14,7 @@ from fastsa.cli.search_options import effort_options, subject_arguments
 from fastsa.cli.subject import Subject
 from fastsa.errors import BadInput
 from fastsa.planner import budget as budgets
+from fastsa.planner.baselines import RIVALS
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.report import text
@@ -42,10 +43,10 @@ class Task(msgspec.Struct, frozen=True):
 @effort_options(5.0, "")
 @click.option(
     "--algorithm",
-    type=click.Choice(ALGORITHMS),
+    type=click.Choice((*ALGORITHMS, *RIVALS)),
     default=ALGORITHMS[0],
     show_default=True,
-    help="How to search.",
+    help="How to search; all but the first two are rivals, to compare with.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the plan, without its sequence.")
 def command(

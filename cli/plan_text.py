@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fastsa.planner.baselines import RIVALS
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.report import text
@@ -42,9 +43,16 @@ def _lines(plan: Plan, graph: Graph, made_of: str) -> Iterator[tuple[str, str]]:
     yield "minimum", f"{text.of_bytes(plan.minimum_budget_bytes)}, set by {_culprit(plan, graph)}"
     yield (
         "search",
-        f"{plan.planner.algorithm}, {text.of_count(plan.planner.iterations)} iterations"
-        f" in {text.of_seconds(plan.planner.wall_seconds)}",
+        f"{plan.planner.algorithm}, {_iterations(plan)}"
+        f"in {text.of_seconds(plan.planner.wall_seconds)}",
     )
+
+
+def _iterations(plan: Plan) -> str:
+    """A rival counts none."""
+    if plan.planner.algorithm in RIVALS:
+        return ""
+    return f"{text.of_count(plan.planner.iterations)} iterations "
 
 
 def _culprit(plan: Plan, graph: Graph) -> str:

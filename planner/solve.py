@@ -10,12 +10,13 @@ import msgspec
 
 from fastsa.errors import BadInput
 from fastsa.planner import _core
+from fastsa.planner.baselines import RIVALS
 from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.native import native
 from fastsa.planner.plan import Plan, Planner, Status
 
 PLANNER_VERSION = "2"  # of the answers: goes up when the same request would be answered differently
-ALGORITHMS = ("fastsa", "fastsa-paper")
+ALGORITHMS = ("fastsa", "fastsa-paper")  # the core's own; the rivals of `baselines` come besides
 MAX_THREADS = 1024
 
 _ALGORITHMS = {
@@ -72,8 +73,27 @@ def plan(
     With `iterations` on one thread, and time enough, the answer depends on the seed alone.
     Setting `cancel` ends the search with the best plan so far; what `on_progress` raises ends it
     with that exception.
+
+    A rival of `fastsa.planner.baselines` searches for `time_limit` and reports no progress; its
+    module says what of `seed`, `threads` and `cancel` its solver heeds.
+
+    Raises BadInput for senseless arguments, and if a rival is not installed or the graph is too
+    large for it.
     """
     check_request(budget_bytes, time_limit, iterations, seed, threads, algorithm)
+    if algorithm in RIVALS:
+        from fastsa.planner.baselines import run
+
+        limit = _time_alone(algorithm, time_limit, iterations, warm_start)
+        return run.plan(
+            graph,
+            budget_bytes,
+            algorithm,
+            time_limit=limit,
+            seed=seed,
+            threads=threads,
+            cancel=cancel,
+        )
     try:
         answer = _core.solve(
             native(graph),
@@ -130,10 +150,9 @@ def check_request(
     algorithm: str = "fastsa",
 ) -> None:
     """Raises BadInput for a request that makes no sense."""
-    if algorithm not in _ALGORITHMS:
-        raise BadInput(
-            f"there is no algorithm {algorithm!r}", hint=f"one of: {', '.join(ALGORITHMS)}"
-        )
+    names = (*ALGORITHMS, *RIVALS)
+    if algorithm not in names:
+        raise BadInput(f"there is no algorithm {algorithm!r}", hint=f"one of: {', '.join(names)}")
     if not -INT64_MAX <= budget_bytes <= INT64_MAX:
         raise BadInput(f"budget of {budget_bytes} bytes", hint="give at most 2^63-1 bytes")
     if time_limit is None and iterations is None:
@@ -146,6 +165,19 @@ def check_request(
         raise BadInput(f"seed {seed}", hint="give 0 to 2^64-1")
     if not 1 <= threads <= MAX_THREADS:
         raise BadInput(f"{threads} threads", hint=f"give 1 to {MAX_THREADS}")
+
+
+def _time_alone(
+    algorithm: str, time_limit: float | None, iterations: int | None, warm_start: Plan | None
+) -> float:
+    """The time limit of a rival, which takes nothing else."""
+    if time_limit is None or iterations is not None:
+        raise BadInput(
+            f"{algorithm} does not count iterations", hint="give a time limit and no iterations"
+        )
+    if warm_start is not None:
+        raise BadInput(f"{algorithm} starts from no plan", hint="leave the plan to start from out")
+    return time_limit
 
 
 def _order(start: Plan | None, graph: Graph) -> _core.Order | None:

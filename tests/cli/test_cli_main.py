@@ -49,6 +49,7 @@ OPTIONS = {
         "--picture",
         "--json",
     },
+    "compare": {"--graph", "--budget", "--algorithm", "--time-limit", "--json", "--picture"},
     "list": {"--kind", "--json"},
     "show": {"--json"},
     "export": {"--output", "-o", "--what", "--region"},

@@ -1,0 +1,65 @@
+"""From a rival's name to a certified plan."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from typing import cast
+
+from fastsa.errors import BadInput
+from fastsa.planner import _core, baselines
+from fastsa.planner.baselines.rival import Cancel, Effort, Find
+from fastsa.planner.graph import Graph
+from fastsa.planner.native import native
+from fastsa.planner.plan import Plan, Planner
+from fastsa.planner.solve import PLANNER_VERSION, certify
+
+
+def plan(
+    graph: Graph,
+    budget_bytes: int,
+    algorithm: str,
+    *,
+    time_limit: float,
+    seed: int,
+    threads: int,
+    cancel: Cancel | None,
+) -> Plan:
+    """The plan of the rival named, with the lower bound and checked like any other.
+
+    An unplanned step that fits is left alone, as no rival would touch it. What a rival without
+    any order amounts to is the unplanned order. `time_limit` is in seconds, for the rival alone:
+    the bound has up to a second of its own. Raises BadInput if the rival's extra is missing or
+    the graph is too large for it.
+    """
+    find = load(algorithm)
+    started = time.monotonic()
+    effort = Effort(started + time_limit, seed % 2**31, threads, cancel)
+
+    def certified(order: _core.Order, bound_seconds: float) -> Plan:
+        made_by = Planner(
+            version=PLANNER_VERSION,
+            algorithm=algorithm,
+            seed=seed,
+            threads=threads,
+            wall_seconds=time.monotonic() - started,
+            iterations=0,
+        )
+        return certify(graph, order, budget_bytes, planner=made_by, time_limit=bound_seconds)
+
+    unplanned = native(graph).base_order()
+    answer = certified(unplanned, 0.0)
+    if answer.fits or answer.status == "infeasible":
+        return answer
+    return certified(find(graph, budget_bytes, effort).order or unplanned, 1.0)
+
+
+def load(algorithm: str) -> Find:
+    """The rival's function. Raises BadInput if what it needs is not installed."""
+    if not baselines.installed(algorithm):
+        raise BadInput(
+            f"{algorithm} needs OR-Tools, which is not installed",
+            hint="pip install 'fastsa[baselines]'",
+        )
+    module = importlib.import_module(f"fastsa.planner.baselines.{baselines.RIVALS[algorithm]}")
+    return cast(Find, module.find)

@@ -1,0 +1,88 @@
+"""Several algorithms on the same graph and budgets, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
+
+import msgspec
+
+from fastsa.errors import BadInput, IllegalPlan
+from fastsa.planner.baselines import RIVALS, installed
+from fastsa.planner.graph import Graph
+from fastsa.planner.plan import Plan
+from fastsa.planner.solve import ALGORITHMS, Cancel, plan
+from fastsa.planner.validation import validate
+
+Outcome = Literal["within budget", "over budget", "infeasible", "refused", "illegal"]
+OnStart = Callable[[str, int], None]  # an algorithm's name and the budget in bytes
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """What one algorithm made of one budget. Without a plan, `reason` says why there is none.
+
+    `infeasible`: no plan can meet the budget, which is proven. `refused`: the algorithm does not
+    take the graph, or is not installed. `illegal`: the validator refuses the plan.
+    """
+
+    algorithm: str
+    budget_bytes: int
+    outcome: Outcome
+    plan: Plan | None
+    reason: str | None = None
+
+
+def available() -> tuple[str, ...]:
+    """The algorithms that are installed, the core's own first."""
+    return (*ALGORITHMS, *(name for name in RIVALS if installed(name)))
+
+
+def compare(
+    graph: Graph,
+    budgets: Iterable[int],
+    algorithms: Sequence[str],
+    *,
+    time_limit: float,
+    cancel: Cancel | None = None,
+    on_start: OnStart | None = None,
+) -> Iterator[Attempt]:
+    """Plan for each budget (bytes of the step's own values) by each algorithm, one by one.
+
+    Each has `time_limit` seconds, one thread and seed 0. `cancel` ends the one that runs, if it
+    listens, and leaves the rest out. Raises BadInput for an unknown algorithm.
+    """
+    _check(algorithms)
+    for budget_bytes in budgets:
+        for algorithm in algorithms:
+            if cancel is not None and cancel.is_set():
+                return
+            if on_start is not None:
+                on_start(algorithm, budget_bytes)
+            yield _attempt(graph, budget_bytes, algorithm, time_limit, cancel)
+
+
+def _check(algorithms: Sequence[str]) -> None:
+    names = (*ALGORITHMS, *RIVALS)
+    for name in algorithms:
+        if name not in names:
+            raise BadInput(f"there is no algorithm {name!r}", hint=f"one of: {', '.join(names)}")
+
+
+def _attempt(
+    graph: Graph, budget_bytes: int, algorithm: str, time_limit: float, cancel: Cancel | None
+) -> Attempt:
+    try:
+        found = plan(graph, budget_bytes, time_limit=time_limit, algorithm=algorithm, cancel=cancel)
+    except BadInput as error:
+        return Attempt(algorithm, budget_bytes, "refused", None, str(error))
+    try:
+        validate(graph, found)
+    except IllegalPlan as error:
+        return Attempt(algorithm, budget_bytes, "illegal", None, str(error))
+    return Attempt(algorithm, budget_bytes, _outcome(found), found)
+
+
+def _outcome(found: Plan) -> Outcome:
+    if found.status == "infeasible":
+        return "infeasible"
+    return "within budget" if found.fits else "over budget"
