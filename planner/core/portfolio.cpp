@@ -12,11 +12,14 @@
 namespace fastsa {
 namespace {
 
-// Of the step time: temperatures ...
-constexpr double kColdStart = 1e-3;  // of the unplanned order, as published
-constexpr double kWarmStart = 1e-4;  // of an order that is good already
+// Temperatures. Of the step time for an unplanned order, as published; where ops are few and so
+// each is much of the step, of an op's time.
+constexpr double kColdOfStep = 1e-3;
+constexpr double kColdOfOp = 0.5;
+constexpr double kWarmOfCold = 0.1;  // for an order that is good already
 constexpr double kCoolingRatio = 1e-4;
-// ... and a gap to the bound that is none.
+
+// Of the step time: a gap to the bound that is none.
 constexpr double kRounding = 1e-10;
 
 constexpr Slot kRoominess = 8;
@@ -62,7 +65,9 @@ class Portfolio {
       : effort_(effort),
         chain_(chain),
         graph_(chain.best.graph()),
-        objective_(penalty(graph_, chain.best.budget())) {}
+        objective_(penalty(graph_, chain.best.budget())),
+        cold_(graph_.total_seconds() *
+              std::max(kColdOfStep, kColdOfOp / std::max<double>(1, graph_.ops()))) {}
 
   Bound run() {
     Cuts cuts = explore_cuts(objective_, for_bound(), chain_);
@@ -71,7 +76,7 @@ class Portfolio {
     if (!optimal()) {
       if (chain_.best.order().sequence != graph_.base_order().sequence) enter(chain_.best.order());
       for (Start& start : cuts.starts) enter(std::move(start.order));
-      entries_.push_back({graph_.base_order(), 0, kColdStart});
+      entries_.push_back({graph_.base_order(), 0, cold_});
       if (!chain_.best.fits()) std::rotate(entries_.begin(), entries_.end() - 1, entries_.end());
       search_as_published(share(kForPublished), chain_);
       hold_tournament();
@@ -117,7 +122,7 @@ class Portfolio {
     const double value = objective_.value(footprint.seconds, footprint.peak);
     const auto same = [value](const Entry& other) { return other.value == value; };
     if (std::ranges::none_of(entries_, same)) {
-      entries_.push_back({std::move(order), value, kWarmStart});
+      entries_.push_back({std::move(order), value, kWarmOfCold * cold_});
     }
   }
 
@@ -160,9 +165,10 @@ class Portfolio {
     if (chain_.stop.now()) return;
     Schedule schedule(graph_, entry.order, kRoominess);
     ClosureMoves moves(graph_, chain_.best.budget());
-    const double start = entry.temperature * graph_.total_seconds();
-    anneal(schedule, moves, objective_, {start, start * kCoolingRatio, effort}, chain_);
-    entry = {schedule.order(), objective_.value(schedule.seconds(), schedule.peak()), kWarmStart};
+    const Cooling cooling{entry.temperature, entry.temperature * kCoolingRatio, effort};
+    anneal(schedule, moves, objective_, cooling, chain_);
+    entry = {schedule.order(), objective_.value(schedule.seconds(), schedule.peak()),
+             kWarmOfCold * cold_};
   }
 
   void refine() {
@@ -172,7 +178,7 @@ class Portfolio {
       clean(chain_.best, chain_.stop);
       Effort effort = share(kForRound);
       if (effort_.seconds < kForever) effort.seconds = chain_.stop.left() * fraction;
-      Entry best{chain_.best.order(), 0, kWarmStart};
+      Entry best{chain_.best.order(), 0, kWarmOfCold * cold_};
       anneal_entry(best, effort);
     }
   }
@@ -181,6 +187,7 @@ class Portfolio {
   Chain& chain_;
   const Graph& graph_;
   Objective objective_;
+  double cold_;  // temperature to start from
   Bound bound_;
   std::vector<Entry> entries_;
 };
