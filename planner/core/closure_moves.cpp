@@ -18,7 +18,7 @@ AliasTable droppable_values(const Graph& graph) {
   for (ValueId v = 0; v < graph.values(); ++v) {
     const OpId op = graph.producer(v);
     if (op == kNoOp || !graph.recomputable(op) || graph.bytes(v) == 0) continue;
-    if (graph.consumers(v).empty()) continue;
+    if (graph.consumers(v).empty() && !graph.is_output(v)) continue;
     values.push_back(v);
     weights.push_back(static_cast<double>(graph.bytes(v)));
   }
@@ -69,18 +69,26 @@ bool ClosureMoves::drop_at(Slot pivot) {
     const ValueId value = droppable_.draw(*random_);
     const auto instance = schedule_->instance(value, pivot);
     if (instance.born < 0 || instance.born == pivot || instance.dies <= pivot) continue;
-    const auto uses = schedule_->uses(value);
-    const auto use = std::ranges::lower_bound(uses, pivot);
-    if (use == uses.end() || *use == pivot) continue;
-    return recompute({value, *use}, pivot);
+    const Slot use = use_from(value, pivot);
+    if (use == pivot) continue;
+    return recompute({value, use}, pivot);
   }
   return false;
+}
+
+// The first use at `slot` or after; of an output that has none, some time before the end.
+Slot ClosureMoves::use_from(ValueId value, Slot slot) {
+  const auto uses = schedule_->uses(value);
+  const auto use = std::ranges::lower_bound(uses, slot);
+  if (use != uses.end()) return *use;
+  return schedule_->slots() - random_->below(schedule_->slots() - slot);
 }
 
 bool ClosureMoves::drop_anywhere() {
   if (droppable_.empty()) return false;
   const ValueId value = droppable_.draw(*random_);
   const auto uses = schedule_->uses(value);
+  if (uses.empty()) return false;
   const Slot use = uses[random_->below(static_cast<std::int64_t>(uses.size()))];
   const Slot before = last_touch(*schedule_, value, use);
   if (before < 0 || use - before < 2) return false;

@@ -22,6 +22,7 @@ class ClosureMoves : public Proposer {
 
   bool drop_at(Slot pivot);
   bool drop_anywhere();
+  Slot use_from(ValueId value, Slot slot);
   bool recompute(Wish root, Slot pivot);
   Slot recompute_before(OpId op, Slot use);
   void wish_for_inputs(OpId op, Slot slot, Slot pivot, Bytes size);
