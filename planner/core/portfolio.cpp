@@ -39,6 +39,8 @@ constexpr double kForRefining[] = {0.3, 0.6, 1};  // of what is left
 constexpr double kLeastNoise = 1e-3;
 constexpr double kMostNoise = 0.3;
 constexpr int kRefits = 100;
+constexpr std::int64_t kMostCuts = 10'000;
+constexpr std::int64_t kIterationsPerCut = 20;  // what takes as long, about
 constexpr OpId kLargestRefit = 20'000;
 constexpr std::size_t kKeptRefits = 12;
 
@@ -129,15 +131,13 @@ class Portfolio {
   // What minimum cuts with noisy op times make of the unplanned order; the best few are entered.
   void refit_base(double price) {
     if (graph_.ops() > kLargestRefit || price <= 0) return;
-    const auto begin = Clock::now();
-    const Seconds limit = share(kForRefits).seconds;
+    const Effort effort = share(kForRefits);
+    Refit refit(graph_, chain_.best.budget(), effort.seconds,
+                std::min(kMostCuts, effort.iterations / kIterationsPerCut), chain_.stop);
     const Order base = graph_.base_order();
     const std::vector<Position> positions = refit_positions(graph_);
-    for (int i = 0; i < kRefits && !chain_.stop.now(); ++i) {
-      const Seconds left = limit - seconds_since(begin);
-      if (left <= 0) break;
+    for (int i = 0; i < kRefits && !refit.over(); ++i) {
       const double noise = kLeastNoise * std::pow(kMostNoise / kLeastNoise, chain_.random.unit());
-      Refit refit(graph_, chain_.best.budget(), left / 2, chain_.stop);
       auto order = refit.run(base, positions[i % positions.size()], price, noise, chain_.random);
       if (!order) continue;
       if (chain_.best.offer(*order)) clean(chain_.best, chain_.stop);

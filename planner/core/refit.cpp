@@ -9,7 +9,7 @@ namespace fastsa {
 namespace {
 
 constexpr int kPrices = 30;
-constexpr int kMostMoments = 500;
+constexpr int kMostMoments = 200;
 
 // When the runs of an order are, seen from the moment of one of them. Recomputations that neither
 // it nor a first run before it needs may as well come later.
@@ -37,11 +37,8 @@ std::optional<Order> Refit::run(const Order& order, Position position, double pr
     weights_.push_back(1 + noise * (2 * random.unit() - 1));
   }
   order_ = order;
-  const auto begin = Clock::now();
   for (int moments = 0; position >= 0; ++moments) {
-    if (moments == kMostMoments || stop_.now() || seconds_since(begin) > limit_ ||
-        !plan_from(position, moments == 0))
-      return {};
+    if (moments == kMostMoments || over() || !plan_from(position, moments == 0)) return {};
     position = first_above(at_);
   }
   return std::move(order_);
@@ -108,6 +105,7 @@ std::vector<char> Refit::gone(const Unrolled& unrolled, Position position) const
 std::optional<Cut> Refit::best_cut(CutAt& at) {
   PriceSearch search(price_, at.room());
   for (int i = 0; i < kPrices && !search.done(); ++i) {
+    --cuts_left_;
     Cut cut = at.solve(search.price(), stop_);
     if (!cut.complete) return {};
     search.take(std::move(cut));

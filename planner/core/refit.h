@@ -13,9 +13,11 @@ namespace fastsa {
 
 class Refit {
  public:
-  // `limit`: seconds a run may take.
-  Refit(const Graph& graph, Bytes budget, Seconds limit, const Stop& stop)
-      : graph_(graph), budget_(budget), limit_(limit), stop_(stop) {}
+  // `limit`: seconds all runs may take; `cuts`: how many minimum cuts.
+  Refit(const Graph& graph, Bytes budget, Seconds limit, std::int64_t cuts, const Stop& stop)
+      : graph_(graph), budget_(budget), limit_(limit), cuts_left_(cuts), stop_(stop) {}
+
+  bool over() const { return stop_.now() || cuts_left_ <= 0 || seconds_since(begin_) >= limit_; }
 
   // Plans `order` anew from `position` on; what runs before stays, but for recomputations that may
   // as well come later. Nothing if a moment does not come within the budget by this, or the
@@ -43,6 +45,8 @@ class Refit {
   const Graph& graph_;
   Bytes budget_;
   Seconds limit_;
+  std::int64_t cuts_left_;
+  Clock::time_point begin_ = Clock::now();
   const Stop& stop_;
   double price_ = 0;
   std::vector<double> weights_;  // by op: of its time
