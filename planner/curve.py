@@ -293,13 +293,16 @@ class _Search:
         tightest = self.plans[self.budgets[-1]]
         for budget in reversed(self.budgets):
             bounds[budget] = tightest = _tighter(self.plans[budget], tightest)
-        settled = list[Plan]()
-        for budget in self.budgets:
-            best = self.plans[budget]
-            if settled and settled[-1].seconds < best.seconds:
-                best = settled[-1]
-            settled.append(self.at(best, budget, bounds[budget]))
-        return settled[::-1]
+        return [
+            self.at(self.fastest(budget), budget, bounds[budget])
+            for budget in reversed(self.budgets)
+        ]
+
+    def fastest(self, budget: int) -> Plan:
+        """Of all plans that fit the budget, whatever budget they were made for; its own if equal."""
+        own = self.plans[budget]
+        fitting = [each for each in self.plans.values() if each.peak_bytes <= budget]
+        return min([own, *fitting], key=lambda each: each.seconds)
 
     def at(self, made: Plan, budget: int, bounded: Plan) -> Plan:
         """`made` as the plan of a budget that it fits, with `bounded`'s lower bound if tighter.
