@@ -82,9 +82,10 @@ def command(
     from fastsa.planner.compare import available, compare
     from fastsa.report import compare as report
     from fastsa.report import compare_picture
+    from fastsa.report import picture as pictures
 
     if picture is not None:
-        compare_picture.check(picture)
+        pictures.check(picture)
     graph = graphs.read(graph_path)
     peak = base_peak(graph)
     sizes = {each.text: _size(each, graph, peak) for each in parsed}

@@ -65,8 +65,9 @@ def command(
     chosen = subject.read(profile_id, graph_path)
     if picture is not None:
         from fastsa.report import curve_picture
+        from fastsa.report import picture as pictures
 
-        curve_picture.check(picture)
+        pictures.check(picture)
 
     from fastsa.planner.curve import curve
 

@@ -11,17 +11,18 @@ from fastsa.errors import BadInput, IllegalPlan
 from fastsa.planner.baselines import RIVALS, installed
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import ALGORITHMS, Cancel, plan
+from fastsa.planner.solve import ALGORITHMS, Cancel, check_request, plan
 from fastsa.planner.validation import validate
 
-Outcome = Literal["within budget", "over budget", "infeasible", "refused", "illegal"]
+Outcome = Literal["within budget", "over budget", "nothing found", "infeasible", "refused", "illegal"]
 OnStart = Callable[[str, int], None]  # an algorithm's name and the budget in bytes
 
 
 class Attempt(msgspec.Struct, frozen=True):
     """What one algorithm made of one budget. Without a plan, `reason` says why there is none.
 
-    `infeasible`: no plan can meet the budget, which is proven. `refused`: the algorithm does not
+    `over budget`: a legal plan with a lower peak than unplanned, but too high. `nothing found`: not
+    even that, in the time given. `infeasible`: no plan can meet the budget, which is proven. `refused`: the algorithm does not
     take the graph, or is not installed. `illegal`: the validator refuses the plan.
     """
 
@@ -49,9 +50,10 @@ def compare(
     """Plan for each budget (bytes of the step's own values) by each algorithm, one by one.
 
     Each has `time_limit` seconds, one thread and seed 0. `cancel` ends the one that runs, if it
-    listens, and leaves the rest out. Raises BadInput for an unknown algorithm.
+    listens, and leaves the rest out. Raises BadInput for an unknown algorithm or a senseless limit.
     """
     _check(algorithms)
+    check_request(0, time_limit, None, 0, 1)
     for budget_bytes in budgets:
         for algorithm in algorithms:
             if cancel is not None and cancel.is_set():
@@ -74,7 +76,7 @@ def _attempt(
     try:
         found = plan(graph, budget_bytes, time_limit=time_limit, algorithm=algorithm, cancel=cancel)
     except BadInput as error:
-        return Attempt(algorithm, budget_bytes, "refused", None, str(error))
+        return Attempt(algorithm, budget_bytes, "refused", None, _reason(algorithm, error))
     try:
         validate(graph, found)
     except IllegalPlan as error:
@@ -82,7 +84,13 @@ def _attempt(
     return Attempt(algorithm, budget_bytes, _outcome(found), found)
 
 
+def _reason(algorithm: str, error: BadInput) -> str:
+    return error.message.removeprefix(f"{algorithm}: ")
+
+
 def _outcome(found: Plan) -> Outcome:
     if found.status == "infeasible":
         return "infeasible"
+    if not found.fits and found.peak_bytes >= found.base_peak_bytes:
+        return "nothing found"
     return "within budget" if found.fits else "over budget"

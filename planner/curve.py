@@ -301,8 +301,9 @@ class _Search:
     def fastest(self, budget: int) -> Plan:
         """Of all plans that fit the budget, whatever budget they were made for; its own if equal."""
         own = self.plans[budget]
-        fitting = [each for each in self.plans.values() if each.peak_bytes <= budget]
-        return min([own, *fitting], key=lambda each: each.seconds)
+        fitting = (each for each in self.plans.values() if each.peak_bytes <= budget)
+        best = min(fitting, key=lambda each: each.seconds)
+        return best if best.seconds < own.seconds - _ROUNDING * own.base_seconds else own
 
     def at(self, made: Plan, budget: int, bounded: Plan) -> Plan:
         """`made` as the plan of a budget that it fits, with `bounded`'s lower bound if tighter.

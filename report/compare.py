@@ -118,6 +118,13 @@ def _line(attempt: Attempt, bound: float | None) -> Line:
             reason,
             solve_seconds=plan.planner.wall_seconds,
         )
+    if attempt.outcome == "nothing found":
+        return Line(
+            attempt.algorithm,
+            attempt.outcome,
+            "no plan with a lower peak in the time given",
+            solve_seconds=plan.planner.wall_seconds,
+        )
     gap = _gap(plan, bound)
     return Line(
         algorithm=attempt.algorithm,

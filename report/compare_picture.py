@@ -5,20 +5,18 @@ Needs matplotlib, which the extra `plots` brings. Nothing of pyplot's global sta
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastsa.errors import BadInput, FastsaError
-from fastsa.report import text
+from fastsa.errors import FastsaError
+from fastsa.report import picture, text
 from fastsa.report.compare import CompareReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = (".svg", ".png")
 # Okabe and Ito's colours, which the colour-blind tell apart; with shapes, as does a photocopy.
 STYLES = {
     "fastsa": ("#0072B2", "o"),
@@ -32,21 +30,9 @@ STYLES = {
 INK, FAINT = "#222222", "#D9D9D9"
 
 
-def check(path: Path) -> None:
-    """Raises BadInput if no picture can be written to `path`: its ending, or no matplotlib."""
-    if path.suffix.lower() not in FORMATS:
-        raise BadInput(
-            f"{path}: pictures are SVG or PNG", hint="give a name that ends in .svg or .png"
-        )
-    if importlib.util.find_spec("matplotlib") is None:
-        raise BadInput(
-            "pictures need matplotlib, which is not installed", hint="pip install 'fastsa[plots]'"
-        )
-
-
 def write(report: CompareReport, path: Path) -> None:
-    """Draw the report to an SVG or PNG file. Raises BadInput as `check` does."""
-    check(path)
+    """Draw the report to an SVG or PNG file. Raises BadInput as `picture.check` does."""
+    picture.check(path)
     try:
         draw(report).savefig(path, dpi=200, metadata=_metadata(path))
     except OSError as error:

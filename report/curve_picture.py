@@ -6,39 +6,22 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastsa.errors import BadInput, FastsaError
 from fastsa.planner import files
 from fastsa.planner.curve import Curve
-from fastsa.report import text
+from fastsa.report import picture, text
 from fastsa.report.curve import Whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMATS = (".svg", ".png")
 
 _PLAN, _BOUND, _LIMIT = "#1f5fa8", "#b5532a", "#666666"
 _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "bytes"))
 
 
-def check(path: Path) -> None:
-    """Whether a picture can be drawn to `path`. Raises BadInput, and FastsaError if not at all."""
-    if path.suffix not in FORMATS:
-        raise BadInput(
-            f"{path}: no picture fastsa can draw", hint=f"end its name in {' or '.join(FORMATS)}"
-        )
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise FastsaError(
-            "matplotlib, which draws pictures, is not installed",
-            hint="run pip install 'fastsa[plots]'",
-        ) from error
-
-
 def draw(curve: Curve, name: str, whole: Whole, path: Path) -> None:
-    """Draw the curve to an SVG or PNG file. Raises like `check`."""
-    check(path)
+    """Draw the curve to an SVG or PNG file. Raises like `picture.check`."""
+    picture.check(path)
     import matplotlib
     from matplotlib.figure import Figure
 

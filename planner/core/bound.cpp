@@ -18,7 +18,7 @@ constexpr double kFirstPrice = 0.2;  // step times per unplanned peak
 constexpr double kStride = 4;
 constexpr double kSame = 1e-9;      // relative
 constexpr double kScreening = 0.5;  // of the time
-constexpr std::int64_t kMostSolves = 2000;
+constexpr std::int64_t kMostSolves = 1000;
 constexpr const char* kAssumes =
     "the graph's op times, and nothing about the order: it holds for every legal plan";
 

@@ -8,7 +8,7 @@ namespace fastsa {
 
 struct Bound {
   Seconds seconds = 0;  // no legal plan within the budget takes less extra
-  const char* assumes = "nothing: no bound beyond zero has been computed";
+  const char* assumes = "nothing: every op runs at least once";
 };
 
 struct Start {

@@ -10,6 +10,7 @@ namespace {
 // Capacities are whole numbers: all ops' seconds together are 2^44, rounded down, and a cut through
 // what may not be recomputed is dearer than any other.
 constexpr double kWhole = 0x1p44;
+constexpr Seconds kLeastSeconds = 1e-200;      // a step that takes less takes nothing
 constexpr double kLargestKeep = 0x1p56;        // of all values together
 constexpr Capacity kGone = Capacity{1} << 45;  // more than making all again
 constexpr Capacity kNever = Capacity{1} << 58;
@@ -59,7 +60,7 @@ CutAt::CutAt(const Graph& graph, Moment moment, Bytes budget)
     : graph_(graph),
       moment_(std::move(moment)),
       room_(budget),
-      scale_(graph.total_seconds() > 0 ? kWhole / graph.total_seconds() : 0),
+      scale_(graph.total_seconds() > kLeastSeconds ? kWhole / graph.total_seconds() : 0),
       there_(static_cast<std::size_t>(graph.values()), 0),
       value_node_(static_cast<std::size_t>(graph.values()), -1),
       op_node_(static_cast<std::size_t>(graph.ops()), -1) {

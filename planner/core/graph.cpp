@@ -12,6 +12,8 @@
 namespace fastsa {
 namespace {
 
+constexpr Seconds kMostSeconds = 1e100;  // recomputations must not make it infinite
+
 [[noreturn]] void fail(const std::string& place, const std::string& reason) {
   throw BadRequest(place + ": " + reason);
 }
@@ -113,6 +115,7 @@ Graph::Graph(std::vector<RegionId> segment_regions, std::vector<Bytes> value_byt
     total_seconds_ += ops[i].seconds;
     ops_.push_back({ops[i].seconds, ops[i].workspace, ops[i].segment, ops[i].recomputable});
   }
+  if (!(total_seconds_ <= kMostSeconds)) fail("ops", "their seconds add up to too much");
   producer_ = producers(ops, bytes_.size());
   is_output_.assign(bytes_.size(), 0);
   for (ValueId value : outputs) is_output_[value] = producer_[value] != kNoOp;

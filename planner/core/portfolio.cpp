@@ -32,6 +32,8 @@ constexpr double kForBound = 0.1;
 constexpr Seconds kForBoundAtLeast = 0.1;
 constexpr double kForRefits = 0.15;
 constexpr double kForPublished = 0.08;
+constexpr double kForPublishedAlone = 0.4;  // of one segment: order is all there is to choose
+constexpr double kForFirstFit = 0.04;
 constexpr double kForRound = 0.14;                // of the tournament
 constexpr double kForRefining[] = {0.3, 0.6, 1};  // of what is left
 
@@ -68,7 +70,7 @@ class Portfolio {
         chain_(chain),
         graph_(chain.best.graph()),
         objective_(penalty(graph_, chain.best.budget())),
-        cold_(graph_.total_seconds() *
+        cold_((graph_.total_seconds() > 0 ? graph_.total_seconds() : 1) *
               std::max(kColdOfStep, kColdOfOp / std::max<double>(1, graph_.ops()))) {}
 
   Bound run() {
@@ -76,11 +78,12 @@ class Portfolio {
     bound_ = cuts.bound;
     refit_base(cuts.price);
     if (!optimal()) {
-      if (chain_.best.order().sequence != graph_.base_order().sequence) enter(chain_.best.order());
       for (Start& start : cuts.starts) enter(std::move(start.order));
       entries_.push_back({graph_.base_order(), 0, cold_});
-      if (!chain_.best.fits()) std::rotate(entries_.begin(), entries_.end() - 1, entries_.end());
-      search_as_published(share(kForPublished), chain_);
+      if (!chain_.best.fits()) anneal_entry(entries_.back(), share(kForFirstFit));
+      search_as_published(share(graph_.segments() > 1 ? kForPublished : kForPublishedAlone),
+                          chain_);
+      enter(chain_.best.order());
       hold_tournament();
       refine();
     }

@@ -46,6 +46,7 @@ std::optional<Order> Refit::run(const Order& order, Position position, double pr
 
 bool Refit::plan_from(Position position, bool first) {
   strip_after(position);
+  if (!countable()) return false;
   const Unrolled unrolled = unroll(graph_, order_, weights_);
   const std::vector<When> when = when_around(unrolled, position);
   // From where planning starts all may be kept, also what has been dropped before.
@@ -57,6 +58,15 @@ bool Refit::plan_from(Position position, bool first) {
   if (!cut) return false;
   rebuild(unrolled, when, *cut, position);
   return true;
+}
+
+// Whether the bytes of all instances, as often as values are made, can be added up.
+bool Refit::countable() const {
+  double bytes = 0;
+  for (OpId op : order_.sequence) {
+    for (ValueId v : graph_.outputs(op)) bytes += static_cast<double>(graph_.bytes(v));
+  }
+  return bytes < 0x1p62;
 }
 
 // Takes the recomputations after `position` out, and notes what they kept alive at it.

@@ -20,8 +20,9 @@ class Refit {
   bool over() const { return stop_.now() || cuts_left_ <= 0 || seconds_since(begin_) >= limit_; }
 
   // Plans `order` anew from `position` on; what runs before stays, but for recomputations that may
-  // as well come later. Nothing if a moment does not come within the budget by this, or the
-  // time is up; what is before `position` is not looked at and may be above it.
+  // as well come later. Nothing if there is nothing to choose at a moment that fits, or the time is
+  // up. Where what a cut wants made later cannot be, and before `position`, the order may still be
+  // above the budget: it is a start for a search all the same.
   //
   // `price`: seconds per byte, to start from. `noise`: op times count as up to this share more or
   // less. Equal layers tie, and a cut keeps all of them or none: with noise it keeps some.
@@ -30,6 +31,7 @@ class Refit {
 
  private:
   bool plan_from(Position position, bool first);
+  bool countable() const;
   void strip_after(Position position);
   void start_segments(Position position);
   std::vector<char> gone(const Unrolled& unrolled, Position position) const;

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from fastsa.errors import BadInput
+from fastsa.errors import BadInput, IllegalPlan
 from fastsa.planner import _core
 from fastsa.planner import solve as planner
 from fastsa.planner.explain import kept, minimum, other_budgets, peak, recomputed
@@ -22,6 +22,7 @@ from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.native import native
 from fastsa.planner.plan import Plan, Status
 from fastsa.planner.solve import Cancel, OnProgress
+from fastsa.planner.validation import validate
 
 Shares = tuple[float, ...]
 
@@ -168,6 +169,10 @@ def current(graph: Graph, plan: Plan) -> Plan:
         raise _unfit(reason, "plan the graph again")
     told, counted = (plan.base_seconds, plan.seconds), (graph.base_seconds, footprint.seconds)
     if all(math.isclose(*each, rel_tol=_ROUNDING) for each in zip(told, counted, strict=True)):
+        try:
+            validate(graph, plan)
+        except IllegalPlan as error:
+            raise _unfit(error.message, "plan the graph again") from error
         return plan
     return planner.certify(
         graph, order, plan.budget_bytes, planner=plan.planner, time_limit=_CERTIFY_SECONDS

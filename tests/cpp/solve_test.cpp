@@ -23,6 +23,32 @@ TEST(Solve, FindsCheckpointsOfAChain) {
   EXPECT_LE(answer.claim.seconds - answer.claim.base_seconds, 30);
 }
 
+// The bytes of all instances, of recomputed ones too, may be more than a number holds.
+TEST(Solve, TakesSizesUpToTheLimit) {
+  const Graph small = testing::chain_graph(3);
+  const Bytes largest = std::numeric_limits<Bytes>::max() / small.values();
+  const Graph graph = testing::chain_graph(3, largest);
+  const Bytes floor = budget_floor(graph).bytes;
+  for (const Bytes more : {Bytes{0}, largest / 2, largest}) {
+    EXPECT_NE(solve(graph, request(floor + more, 5'000), nullptr).claim.status,
+              Status::kInfeasible);
+  }
+}
+
+TEST(Solve, TakesOpsOfNoTime) {
+  const Graph chain = testing::chain_graph(20);
+  std::vector<Bytes> bytes(static_cast<std::size_t>(chain.values()), 8);
+  std::vector<Op> ops;
+  for (OpId op = 0; op < chain.ops(); ++op) {
+    const auto in = chain.inputs(op);
+    const auto out = chain.outputs(op);
+    ops.push_back(
+        {0, 0, chain.segment(op), true, {in.begin(), in.end()}, {out.begin(), out.end()}});
+  }
+  const Graph graph({0, 0}, std::move(bytes), std::move(ops), {chain.values() - 1});
+  EXPECT_LE(solve(graph, request(10 * 8, 100'000), nullptr).claim.peak, 10 * 8);
+}
+
 TEST(Solve, IsReproducible) {
   for (const Algorithm algorithm : {Algorithm::kPaper, Algorithm::kPortfolio}) {
     const Graph graph = testing::random_graph(7, {.ops = 80, .segments = 2});

@@ -1,0 +1,24 @@
+"""Picture files: whether one can be drawn, before anything is computed for it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from fastsa.errors import BadInput
+
+FORMATS = (".svg", ".png")
+
+
+def check(path: Path) -> None:
+    """Raises BadInput if no picture can be drawn to `path`: its ending, folder, or no matplotlib."""
+    if path.suffix.lower() not in FORMATS:
+        raise BadInput(
+            f"{path}: pictures are SVG or PNG", hint=f"end its name in {' or '.join(FORMATS)}"
+        )
+    if not path.parent.is_dir():
+        raise BadInput(f"{path}: there is no folder {path.parent}", hint="make it first")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise BadInput(
+            "pictures need matplotlib, which is not installed", hint="pip install 'fastsa[plots]'"
+        )
