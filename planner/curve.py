@@ -275,10 +275,9 @@ class _Search:
 
     def climb(self) -> None:
         """Search every budget once more, from the best known plan that fits it."""
-        best = self.plans[self.budgets[0]]
         for budget in self.budgets:
             known = self.plans[budget]
-            best = known if known.seconds <= best.seconds else self.at(best, budget, known)
+            best = self.at(self.fastest(budget), budget, known)
             if best.status != "optimal" and not self.over:
                 best = self.at(self.search(budget, best, 1), budget, known)
             else:
