@@ -298,7 +298,7 @@ class _Search:
         ]
 
     def fastest(self, budget: int) -> Plan:
-        """Of all plans that fit the budget, whatever budget they were made for; its own if equal."""
+        """Of all plans that fit, whatever budget they were made for; of equals its own."""
         own = self.plans[budget]
         fitting = [each for each in self.plans.values() if each.peak_bytes <= budget]
         return min([own, *fitting], key=lambda each: each.seconds)
