@@ -275,10 +275,9 @@ class _Search:
 
     def climb(self) -> None:
         """Search every budget once more, from the best known plan that fits it."""
-        best = self.plans[self.budgets[0]]
         for budget in self.budgets:
             known = self.plans[budget]
-            best = known if known.seconds <= best.seconds else self.at(best, budget, known)
+            best = self.at(self.fastest(budget), budget, known)
             if best.status != "optimal" and not self.over:
                 best = self.at(self.search(budget, best, 1), budget, known)
             else:
@@ -299,7 +298,7 @@ class _Search:
         ]
 
     def fastest(self, budget: int) -> Plan:
-        """Of all plans that fit the budget, whatever budget they were made for; its own if equal."""
+        """Of all plans that fit, whatever budget they were made for; of equals its own."""
         own = self.plans[budget]
         fitting = (each for each in self.plans.values() if each.peak_bytes <= budget)
         best = min(fitting, key=lambda each: each.seconds)
