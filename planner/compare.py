@@ -14,7 +14,9 @@ from fastsa.planner.plan import Plan
 from fastsa.planner.solve import ALGORITHMS, Cancel, check_request, plan
 from fastsa.planner.validation import validate
 
-Outcome = Literal["within budget", "over budget", "nothing found", "infeasible", "refused", "illegal"]
+Outcome = Literal[
+    "within budget", "over budget", "nothing found", "infeasible", "refused", "illegal"
+]
 OnStart = Callable[[str, int], None]  # an algorithm's name and the budget in bytes
 
 
@@ -22,8 +24,9 @@ class Attempt(msgspec.Struct, frozen=True):
     """What one algorithm made of one budget. Without a plan, `reason` says why there is none.
 
     `over budget`: a legal plan with a lower peak than unplanned, but too high. `nothing found`: not
-    even that, in the time given. `infeasible`: no plan can meet the budget, which is proven. `refused`: the algorithm does not
-    take the graph, or is not installed. `illegal`: the validator refuses the plan.
+    even that, in the time given. `infeasible`: no plan can meet the budget, which is proven.
+    `refused`: the algorithm does not take the graph, or is not installed. `illegal`: the validator
+    refuses the plan.
     """
 
     algorithm: str

@@ -46,9 +46,18 @@ def decode(data: bytes, kind: type[T], where: str) -> T:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a document whole or not at all, compressed if `path` ends in `.gz`."""
+    """Write a document whole or not at all, compressed if `path` ends in `.gz`.
+
+    What is there and no file, a device or a pipe, is written to, not replaced.
+    """
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+    except OSError as error:
+        raise _unwritable(path, error) from error
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:
@@ -58,6 +67,10 @@ def write(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise FastsaError(
-            f"{path}: cannot be written: {error.strerror}", hint="check the folder and the disk"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> FastsaError:
+    return FastsaError(
+        f"{path}: cannot be written: {error.strerror}", hint="check the folder and the disk"
+    )

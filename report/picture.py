@@ -11,7 +11,7 @@ FORMATS = (".svg", ".png")
 
 
 def check(path: Path) -> None:
-    """Raises BadInput if no picture can be drawn to `path`: its ending, folder, or no matplotlib."""
+    """Raises BadInput if none can be drawn to `path`: its ending, its folder, or no matplotlib."""
     if path.suffix.lower() not in FORMATS:
         raise BadInput(
             f"{path}: pictures are SVG or PNG", hint=f"end its name in {' or '.join(FORMATS)}"

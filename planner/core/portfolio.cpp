@@ -74,6 +74,8 @@ class Portfolio {
               std::max(kColdOfStep, kColdOfOp / std::max<double>(1, graph_.ops()))) {}
 
   Bound run() {
+    const Order& given = chain_.best.order();
+    if (given.sequence != graph_.base_order().sequence) enter(given);
     Cuts cuts = explore_cuts(objective_, for_bound(), chain_);
     bound_ = cuts.bound;
     refit_base(cuts.price);

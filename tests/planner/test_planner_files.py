@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,3 +124,13 @@ def test_the_core_refuses_what_it_cannot_hold() -> None:
     )
     with pytest.raises(BadInput, match="no value 99"):
         native(wrong)
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    chain(3).write(pipe)
+    written, _ = reader.communicate(timeout=20)
+    assert written == chain(3).encode()
+    assert pipe.is_fifo()
