@@ -84,16 +84,16 @@ def _attempt(
         validate(graph, found)
     except IllegalPlan as error:
         return Attempt(algorithm, budget_bytes, "illegal", None, str(error))
-    return Attempt(algorithm, budget_bytes, _outcome(found), found)
+    return Attempt(algorithm, budget_bytes, _outcome(found, len(graph.ops)), found)
 
 
 def _reason(algorithm: str, error: BadInput) -> str:
-    return error.message.removeprefix(f"{algorithm}: ")
+    return str(error).removeprefix(f"{algorithm}: ")
 
 
-def _outcome(found: Plan) -> Outcome:
+def _outcome(found: Plan, ops: int) -> Outcome:
     if found.status == "infeasible":
         return "infeasible"
-    if not found.fits and found.peak_bytes >= found.base_peak_bytes:
+    if not found.fits and len(found.sequence) == ops and found.peak_bytes >= found.base_peak_bytes:
         return "nothing found"
     return "within budget" if found.fits else "over budget"

@@ -134,7 +134,7 @@ class TestGraphFile:
             capture_output=True,
             text=True,
         )
-        assert (done.returncode, done.stdout) == (1, "")
+        assert (done.returncode, done.stdout) == (2, "")
         assert "pip install 'fastsa[plots]'" in done.stderr
 
     def test_help_imports_nothing_heavy(self, place: Path) -> None:
