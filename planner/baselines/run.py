@@ -59,7 +59,7 @@ def load(algorithm: str) -> Find:
     if not baselines.installed(algorithm):
         raise BadInput(
             f"{algorithm} needs OR-Tools, which is not installed",
-            hint="pip install 'fastsa[baselines]'",
+            hint="run pip install 'fastsa[baselines]'",
         )
     module = importlib.import_module(f"fastsa.planner.baselines.{baselines.RIVALS[algorithm]}")
     return cast(Find, module.find)
