@@ -20,5 +20,6 @@ def check(path: Path) -> None:
         raise BadInput(f"{path}: there is no folder {path.parent}", hint="make it first")
     if importlib.util.find_spec("matplotlib") is None:
         raise BadInput(
-            "pictures need matplotlib, which is not installed", hint="run pip install 'fastsa[plots]'"
+            "pictures need matplotlib, which is not installed",
+            hint="run pip install 'fastsa[plots]'",
         )

@@ -293,7 +293,7 @@ def test_without_the_extra_it_says_what_to_install(rival: str, tmp_path: Path) -
         assert done.returncode in (0, 3)
         return
     assert done.returncode == 2
-    assert "Pip install 'fastsa[baselines]'" in done.stderr
+    assert "Run pip install 'fastsa[baselines]'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
