@@ -32,10 +32,10 @@ void check_ids(const std::string& place, const std::vector<ValueId>& ids, std::s
 }
 
 void check_sizes(const std::vector<Bytes>& value_bytes, const std::vector<Op>& ops) {
-  Bytes room = std::numeric_limits<Bytes>::max();
+  Bytes room = kMostBytes;
   const auto take = [&room](const std::string& place, Bytes bytes) {
     if (bytes < 0) fail(place, "negative bytes");
-    if (bytes > room) fail(place, "the bytes add up to more than 2^63-1");
+    if (bytes > room) fail(place, "the bytes add up to more than 2^60");
     room -= bytes;
   };
   for (std::size_t i = 0; i < value_bytes.size(); ++i) {

@@ -60,13 +60,13 @@ bool Refit::plan_from(Position position, bool first) {
   return true;
 }
 
-// Whether the bytes of all instances, as often as values are made, can be added up.
+// Whether the bytes of all instances, as often as values are made, are no more than a graph may hold.
 bool Refit::countable() const {
   double bytes = 0;
   for (OpId op : order_.sequence) {
     for (ValueId v : graph_.outputs(op)) bytes += static_cast<double>(graph_.bytes(v));
   }
-  return bytes < 0x1p62;
+  return bytes < static_cast<double>(kMostBytes);
 }
 
 // Takes the recomputations after `position` out, and notes what they kept alive at it.

@@ -17,6 +17,8 @@ using Position = std::int32_t;  // index into a sequence
 using Slot = std::int32_t;      // index into a schedule's timeline, which has holes
 
 constexpr OpId kNoOp = -1;
+// Of all values together: sums of a few times as many do not overflow.
+constexpr Bytes kMostBytes = Bytes{1} << 60;
 
 // Op ids in the order to run them; an op listed again is recomputed there.
 // One start per segment; segment i is the half-open range [starts[i], starts[i + 1]).
