@@ -60,7 +60,7 @@ bool Refit::plan_from(Position position, bool first) {
   return true;
 }
 
-// Whether the bytes of all instances, as often as values are made, are no more than a graph may hold.
+// Whether the bytes of all instances together are no more than a graph may hold.
 bool Refit::countable() const {
   double bytes = 0;
   for (OpId op : order_.sequence) {
