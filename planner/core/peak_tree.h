@@ -22,6 +22,8 @@ class PeakTree {
 
   // Adds to the slots first..last, both included.
   void add(Slot first, Slot last, Bytes bytes) {
+    moved_ += bytes < 0 ? -bytes : bytes;
+    if (moved_ > kMostMoved) settle();
     Slot a = leaf(first);
     Slot b = leaf(last);
     apply(a, bytes);
@@ -55,6 +57,19 @@ class PeakTree {
     Bytes added = 0;
   };
 
+  // What is added to a range need not be taken off the same nodes: halves of it may go, and what
+  // the nodes hold drifts apart. Before it can overflow it is moved down to the slots.
+  static constexpr Bytes kMostMoved = Bytes{1} << 61;
+
+  void settle() {
+    moved_ = 0;
+    for (Slot node = 1; node < leaves_; ++node) {
+      apply(2 * node, nodes_[node].added);
+      apply(2 * node + 1, nodes_[node].added);
+      nodes_[node].added = 0;
+    }
+  }
+
   Slot leaf(Slot slot) const { return slot + leaves_; }
 
   void apply(Slot node, Bytes bytes) {
@@ -71,6 +86,7 @@ class PeakTree {
   }
 
   Slot leaves_;
+  Bytes moved_ = 0;  // since it was last settled
   std::vector<Node> nodes_;
 };
 

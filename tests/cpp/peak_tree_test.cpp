@@ -30,5 +30,18 @@ TEST(PeakTree, AgreesWithAnArray) {
   }
 }
 
+// What is added as a whole and taken off in halves must not pile up in the nodes.
+TEST(PeakTree, DoesNotDriftOutOfRange) {
+  constexpr Bytes kLarge = Bytes{1} << 59;
+  PeakTree tree({0, 0, 0, 0});
+  for (int i = 0; i < 100; ++i) {
+    tree.add(0, 3, kLarge);
+    EXPECT_EQ(tree.max(), kLarge);
+    tree.add(0, 1, -kLarge);
+    tree.add(2, 3, -kLarge);
+    EXPECT_EQ(tree.max(), 0);
+  }
+}
+
 }  // namespace
 }  // namespace fastsa
