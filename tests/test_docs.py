@@ -39,6 +39,7 @@ def masked(text: str) -> list[str]:
 )
 def test_console_sessions(page: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "FASTSA_STORE": str(tmp_path / "store.db")}
+    environment.pop("COLUMNS", None)  # pytest-xdist's workers have one; the pages have none
     for command, wanted in sessions(page):
         program, *arguments = shlex.split(command)
         assert program == "fastsa", "console sessions show fastsa's own commands"
