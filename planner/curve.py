@@ -301,8 +301,7 @@ class _Search:
         """Of all plans that fit, whatever budget they were made for; of equals its own."""
         own = self.plans[budget]
         fitting = (each for each in self.plans.values() if each.peak_bytes <= budget)
-        best = min(fitting, key=lambda each: each.seconds)
-        return best if best.seconds < own.seconds - _ROUNDING * own.base_seconds else own
+        return min(fitting, key=lambda each: (each.seconds, each is not own))
 
     def at(self, made: Plan, budget: int, bounded: Plan) -> Plan:
         """`made` as the plan of a budget that it fits, with `bounded`'s lower bound if tighter.

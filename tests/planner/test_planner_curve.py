@@ -31,7 +31,7 @@ def check(graph: Graph, found: Curve, points: int = curves.POINTS) -> None:
     first, last = found.plans[0], found.plans[-1]
     assert (found.graph, found.base_seconds) == (graph.hash(), first.base_seconds)
     assert first.budget_bytes == found.base_peak_bytes
-    assert first.extra_seconds <= 1e-9 * first.base_seconds
+    assert 0 <= first.extra_seconds <= 1e-9 * first.base_seconds
     assert found.minimum_budget_bytes <= last.peak_bytes
     for each in found.plans:
         validate(graph, each)
