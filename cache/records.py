@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from fastsa.cache import integrity
 from fastsa.cache.keys import PlanKey, bare
 from fastsa.planner.graph import Graph
@@ -41,7 +43,7 @@ def profile_record(profile: Profile, data: bytes) -> Record:
         "torch": profile.versions.get("torch"),
         "resident_bytes": profile.resident_bytes,
         "peak_bytes": profile.peak_bytes,
-        "step_seconds": profile.step_seconds,
+        "step_seconds": profile.step_seconds or 0.0,
         **payload(data),
     }
 
@@ -57,10 +59,14 @@ def allocation_records(profile: Profile, number: int) -> Iterator[Record]:
             "death": allocation.death,
             "birth_seconds": allocation.birth_seconds,
             "death_seconds": allocation.death_seconds,
-            "category": allocation.category,
-            "op": allocation.op,
-            "source": allocation.source,
+            "site": allocation.site,
         }
+
+
+def site_records(profile: Profile, number: int) -> Iterator[Record]:
+    """One row per site of the profile in row `number`."""
+    for position, site in enumerate(profile.timeline.sites):
+        yield {"profile": number, "site": position, **msgspec.structs.asdict(site)}
 
 
 def graph_record(graph: Graph, data: bytes, captured_hash: str | None) -> Record:

@@ -171,9 +171,30 @@ _VERSION_2 = (
        WHERE curve IS NOT NULL""",
 )
 
+_SITES = _columns(
+    profile="INTEGER NOT NULL REFERENCES profiles (number) ON DELETE CASCADE",
+    site=_BYTES,
+    category="TEXT NOT NULL",
+    phase="TEXT",
+    op="TEXT",
+    module="TEXT",
+    source="TEXT",
+    node="TEXT",
+)
+
+# What many allocations of a profile have in common is a row of its own.
+_VERSION_3 = (
+    f"CREATE TABLE sites ({_SITES}, PRIMARY KEY (profile, site)) {_STRICT_NO_ROWID}",
+    "ALTER TABLE allocations ADD COLUMN site INTEGER",
+    "ALTER TABLE allocations DROP COLUMN op",
+    "ALTER TABLE allocations DROP COLUMN source",
+    "ALTER TABLE allocations DROP COLUMN category",
+)
+
 MIGRATIONS = (
     _VERSION_1,
     _VERSION_2,
+    _VERSION_3,
 )  # the n-th makes version n + 1; what has been released never changes
 VERSION = len(MIGRATIONS)
 

@@ -106,6 +106,7 @@ class Store:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM profiles WHERE id = ?", [record["id"]])
             number = _insert(connection, "profiles", record)
+            _insert_all(connection, "sites", records.site_records(profile, number))
             _insert_all(connection, "allocations", records.allocation_records(profile, number))
             for position, (captured_hash, graph, document) in enumerate(regions):
                 row = records.graph_record(graph, document, captured_hash)

@@ -8,11 +8,15 @@ from typing import Literal
 import msgspec
 
 from fastsa.planner.graph import Graph
-from fastsa.profiler.timeline import Timeline
+from fastsa.profiler.timeline import Phase, Timeline
 
 
 class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A storage that autograd keeps between forward and backward, and the first node holding it."""
+    """A storage that autograd keeps between forward and backward, and the first node holding it.
+
+    Seconds count from the start of the step: when it was made (None: before the step) and when the
+    node that holds it ran (None: it did not).
+    """
 
     node: str
     field: str
@@ -20,6 +24,75 @@ class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: tuple[int, ...]
     dtype: str
     parameter: bool  # a parameter or buffer: alive anyway
+    op: str | None = None  # the forward op of that node
+    module: str | None = None
+    source: str | None = None
+    made_seconds: float | None = None
+    used_seconds: float | None = None
+
+
+class OpTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The calls of one op at one place in the recorded step; `seconds` is their sum.
+
+    CUDA: on the device. CPU: by the clock, with what the profiler adds.
+    """
+
+    op: str
+    phase: Phase
+    module: str | None
+    source: str | None
+    calls: int
+    seconds: float
+
+
+class NodeTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The runs of one kind of backward node for one module in the recorded step."""
+
+    node: str
+    module: str | None
+    calls: int
+    seconds: float
+
+
+class StepPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A named part of the unrecorded step's time."""
+
+    name: str
+    seconds: float
+
+
+class DeviceSample(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The device at one moment, by NVML. Seconds count from the first sample."""
+
+    seconds: float
+    used_bytes: int  # of the device, by everybody
+    process_bytes: int | None  # by this process; None where NVML cannot tell
+    allocator_bytes: int  # of that, what PyTorch's allocator holds
+
+
+class DeviceUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What NVML says of the device during the recording."""
+
+    name: str
+    driver: str
+    total_bytes: int
+    other_processes: int
+    samples: tuple[DeviceSample, ...]
+
+    @property
+    def beyond_bytes(self) -> int | None:
+        """What the process holds beyond PyTorch's allocator (context, libraries), at most."""
+        known = [s.process_bytes - s.allocator_bytes for s in self.samples if s.process_bytes]
+        return max(known, default=None)
+
+
+class Fragmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The CUDA caching allocator after the recorded step."""
+
+    reserved_bytes: int
+    allocated_bytes: int
+    largest_free_bytes: int
+    free_blocks: int
 
 
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,11 +110,16 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One recorded step of one script. Bytes are the whole process's on the device.
 
     `resident_bytes`: alive when a forward of the step begins, at most: under gradient accumulation
-    the gradients so far are part of it. `peak_bytes`: highest of the step.
-    `step_seconds`: one plain step, unrecorded. All three are measured.
+    the gradients so far are part of it. `peak_bytes`: highest of the step. `allocator_peak_bytes`:
+    the same as the allocator itself counts it, without other libraries; None if it does not.
+    `step_seconds`: one plain step, unrecorded, None if there was none. All are measured.
+
+    `missing` says in sentences what is not there and why: the step broke off, NVML is missing.
+    `ended` is the exception that ended the recorded step. `minimum_budget_bytes` is the smallest
+    budget that fits (predicted), where running out of memory made it worth working out.
     """
 
-    schema: Literal["fastsa.profile/1"]
+    schema: Literal["fastsa.profile/2"]
     created: str  # ISO 8601, UTC
     script: str
     arguments: tuple[str, ...]
@@ -52,10 +130,20 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     versions: dict[str, str]
     resident_bytes: int
     peak_bytes: int
-    step_seconds: float
+    step_seconds: float | None
     timeline: Timeline
     saved: tuple[Saved, ...]
     regions: tuple[Region, ...]
+    allocator_peak_bytes: int | None = None
+    recorded_seconds: float | None = None  # the recorded step, with what recording adds
+    step_parts: tuple[StepPart, ...] = ()
+    ops: tuple[OpTime, ...] = ()
+    nodes: tuple[NodeTime, ...] = ()
+    device_use: DeviceUse | None = None
+    fragmentation: Fragmentation | None = None
+    missing: tuple[str, ...] = ()
+    ended: str | None = None
+    minimum_budget_bytes: int | None = None
 
     def encode(self) -> bytes:
         """The profile as a JSON document."""

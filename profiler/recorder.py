@@ -319,7 +319,7 @@ class Recorder:
         durations = [b - a for a, b in zip(self._starts[1:LEAD_IN], self._starts[2:], strict=False)]
         parameters = {id(p): p.numel() for m in self.roots for p in m.parameters()}
         return Profile(
-            schema="fastsa.profile/1",
+            schema="fastsa.profile/2",
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             script=self.script,
             arguments=self.arguments,

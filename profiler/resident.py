@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.optim import Optimizer
 
 from fastsa.profiler.capture import rounded
+from fastsa.profiler.timeline import Category
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Storage:
     """A live block: its bytes and what it is for (one of timeline.CATEGORIES)."""
 
     bytes: int
-    category: str
+    category: Category
 
 
 def live_bytes(device: torch.device) -> int:
@@ -50,7 +51,7 @@ def live_storages(device: torch.device) -> dict[int, Storage]:
     return found
 
 
-def _live_tensors() -> Iterator[tuple[torch.Tensor, str]]:
+def _live_tensors() -> Iterator[tuple[torch.Tensor, Category]]:
     objects = gc.get_objects()
     for item in objects:
         kind = type(item)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastsa.profiler.allocator import Event
 from fastsa.profiler.resident import Storage
-from fastsa.profiler.timeline import Allocation, Timeline
+from fastsa.profiler.timeline import Allocation, Category, Site, Timeline
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,15 @@ class _Builder:
         self.events = events
         self.start = events[0].nanoseconds if events else 0
         self.saved = saved
-        self.open: dict[int, tuple[int | None, int, str, Event | None]] = {}
+        self.open: dict[int, tuple[int | None, int, Category, Event | None]] = {}
         self.done: list[Allocation] = []
+        self.sites: dict[Site, int] = {}
 
     def begin(self, alive: Mapping[int, Storage], unknown: int) -> None:
         for address, storage in alive.items():
             self.open[address] = (None, storage.bytes, storage.category, None)
         if unknown:
-            self.done.append(Allocation(unknown, None, None, None, None, "other"))
+            self.done.append(Allocation(unknown, None, None, None, None, self.site("other", None)))
 
     def add(self, number: int, event: Event) -> None:
         if event.bytes > 0:
@@ -68,8 +69,14 @@ class _Builder:
                 birth, size, _, event = self.open[address]
                 self.open[address] = (birth, size, storage.category, event)
 
-    def category(self, address: int) -> str:
-        return "saved" if address in self.saved else "temporary"
+    def category(self, address: int) -> Category:
+        return "activation" if address in self.saved else "temporary"
+
+    def site(self, category: Category, event: Event | None) -> int:
+        site = Site(category)
+        if event is not None:
+            site = Site(category, op=event.op, source=event.source)
+        return self.sites.setdefault(site, len(self.sites))
 
     def seconds(self, number: int | None) -> float | None:
         if number is None:
@@ -85,9 +92,7 @@ class _Builder:
                 death=death,
                 birth_seconds=self.seconds(birth),
                 death_seconds=self.seconds(death),
-                category=category,
-                op=event.op if event else None,
-                source=event.source if event else None,
+                site=self.site(category, event),
             )
         )
 
@@ -100,4 +105,12 @@ class _Builder:
             alive += event.bytes
             if alive > peak:
                 peak, peak_event = alive, number
-        return Timeline(len(self.events), resident_bytes, peak, peak_event, tuple(self.done))
+        return Timeline(
+            events=len(self.events),
+            resident_bytes=resident_bytes,
+            peak_bytes=peak,
+            peak_event=peak_event,
+            seconds=self.seconds(len(self.events) - 1) or 0.0 if self.events else 0.0,
+            sites=tuple(self.sites),
+            allocations=tuple(self.done),
+        )

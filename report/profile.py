@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from fastsa.profiler.profile import Profile, Saved
-from fastsa.profiler.timeline import CATEGORIES, Allocation, Timeline
+from fastsa.profiler.timeline import CATEGORIES, Timeline
 from fastsa.report import text
 from fastsa.report.layout import Facts, Part, Table
 
@@ -70,7 +70,7 @@ class ProfileReport(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     resident_bytes: int
     peak_bytes: int
-    step_seconds: float
+    step_seconds: float | None
     peak_event: int
     events: int
     at_peak: tuple[Category, ...]
@@ -81,7 +81,7 @@ class ProfileReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def summarize(profile_id: str, profile: Profile) -> ProfileReport:
     """The report of a stored profile."""
-    alive = _alive_at_peak(profile.timeline)
+    alive = _at_peak(profile.timeline)
     return ProfileReport(
         id=profile_id,
         created=profile.created,
@@ -98,10 +98,7 @@ def summarize(profile_id: str, profile: Profile) -> ProfileReport:
         peak_event=profile.timeline.peak_event,
         events=profile.timeline.events,
         at_peak=_by_category(alive),
-        largest_at_peak=tuple(
-            Block(a.bytes, a.category, a.op, a.source, a.birth_seconds, a.death_seconds)
-            for a in sorted(alive, key=lambda a: -a.bytes)[:TOP]
-        ),
+        largest_at_peak=tuple(sorted(alive, key=lambda a: -a.bytes)[:TOP]),
         regions=tuple(
             RegionSummary(
                 position,
@@ -117,22 +114,20 @@ def summarize(profile_id: str, profile: Profile) -> ProfileReport:
     )
 
 
-def _alive_at_peak(timeline: Timeline) -> list[Allocation]:
-    event = timeline.peak_event
-    return [
-        block
-        for block in timeline.allocations
-        if (block.birth is None or block.birth <= event)
-        and (block.death is None or event < block.death)
-    ]
+def _at_peak(timeline: Timeline) -> list[Block]:
+    blocks = []
+    for alive in timeline.alive_at(timeline.peak_event):
+        site = timeline.site(alive)
+        times = (alive.birth_seconds, alive.death_seconds)
+        blocks.append(Block(alive.bytes, site.category, site.op, site.source, *times))
+    return blocks
 
 
-def _by_category(alive: list[Allocation]) -> tuple[Category, ...]:
+def _by_category(alive: list[Block]) -> tuple[Category, ...]:
     blocks = defaultdict[str, list[int]](list)
     for each in alive:
         blocks[each.category].append(each.bytes)
-    known = [name for name in CATEGORIES if name in blocks]
-    names = known + sorted(set(blocks) - set(known))
+    names = [name for name in CATEGORIES if name in blocks]
     return tuple(Category(name, len(blocks[name]), sum(blocks[name])) for name in names)
 
 
@@ -173,9 +168,15 @@ def _overview(report: ProfileReport) -> Facts:
             ("versions", ", ".join(f"{k} {v}" for k, v in report.versions.items())),
             ("peak", f"{text.of_bytes(report.peak_bytes)} measured, whole process"),
             ("resident", f"{text.of_bytes(report.resident_bytes)} measured, when a step begins"),
-            ("step time", f"{text.of_seconds(report.step_seconds)} measured, unrecorded step"),
+            ("step time", _step_time(report)),
         ],
     )
+
+
+def _step_time(report: ProfileReport) -> str | None:
+    if report.step_seconds is None:
+        return None
+    return f"{text.of_seconds(report.step_seconds)} measured, unrecorded step"
 
 
 def _peak(report: ProfileReport) -> Table:

@@ -18,10 +18,16 @@ def summary(profile: Profile, identity: str) -> str:
             f"  peak      {format_bytes(profile.peak_bytes)} measured, "
             f"{format_bytes(profile.resident_bytes)} of it resident",
             f"  saved     {format_bytes(kept)} kept by autograd from forward to backward, measured",
-            f"  step      {profile.step_seconds:.3f} s measured",
+            f"  step      {_step_time(profile)}",
             f"  captured  {ops} ops in {len(profile.regions)} region(s), "
             f"{profile.timeline.events} allocator events",
             f"  next      fastsa plan {identity[:12]} --budget 50%",
             f"            fastsa run --budget 50% {script}",
         )
     )
+
+
+def _step_time(profile: Profile) -> str:
+    if profile.step_seconds is None:
+        return "not measured: there was no whole step that was not recorded"
+    return f"{profile.step_seconds:.3f} s measured"

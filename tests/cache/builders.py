@@ -6,7 +6,7 @@ from fastsa.cache.keys import PlanKey
 from fastsa.planner.graph import Graph, Op, Segment, Value
 from fastsa.planner.plan import Plan, Planner, Status
 from fastsa.profiler.profile import Profile, Region, Saved
-from fastsa.profiler.timeline import CATEGORIES, Allocation, Timeline
+from fastsa.profiler.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
 from fastsa.runtime.run import Run
 
 DEVICE = "Test Device 1"
@@ -94,6 +94,17 @@ def key(of: Graph, *, device: str = DEVICE, cuda: str | None = None) -> PlanKey:
 
 def timeline(allocations: int = 8) -> Timeline:
     """Overlapping blocks of all categories; every fourth was there before the step."""
+    sites = tuple(
+        Site(
+            category,
+            phase=PHASES[i % len(PHASES)],
+            op=f"aten::op_{i}" if i % 2 else None,
+            module=f"blocks.{i}.mlp" if i % 5 else None,
+            source=f"train.py:{i}" if i % 3 else None,
+            node="AddmmBackward0" if category == "activation" else None,
+        )
+        for i, category in enumerate(CATEGORIES)
+    )
     blocks = tuple(
         Allocation(
             bytes=KIB * (i + 1),
@@ -101,9 +112,7 @@ def timeline(allocations: int = 8) -> Timeline:
             death=None if i % 4 == 0 else i + 3,
             birth_seconds=None if i % 4 == 0 else i * 1e-5,
             death_seconds=None if i % 4 == 0 else (i + 3) * 1e-5,
-            category=CATEGORIES[i % len(CATEGORIES)],
-            op=f"aten::op_{i}" if i % 2 else None,
-            source=f"train.py:{i}" if i % 3 else None,
+            site=i % len(sites),
         )
         for i in range(allocations)
     )
@@ -113,6 +122,8 @@ def timeline(allocations: int = 8) -> Timeline:
         resident_bytes=resident,
         peak_bytes=resident + 3 * KIB,
         peak_event=allocations // 2,
+        seconds=2e-5 * allocations,
+        sites=sites,
         allocations=blocks,
     )
 
@@ -128,7 +139,7 @@ def profile(
     measured = graphs or (graph(),)
     blocks = timeline(allocations)
     return Profile(
-        schema="fastsa.profile/1",
+        schema="fastsa.profile/2",
         created=created,
         script="train.py",
         arguments=("--steps", "3"),

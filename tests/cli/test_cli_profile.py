@@ -143,7 +143,8 @@ class TestToTheEnd:
         sizes: dict[str, int] = {}
         for each in profile.timeline.allocations:
             if each.birth is None:
-                sizes[each.category] = sizes.get(each.category, 0) + each.bytes
+                category = profile.timeline.site(each).category
+                sizes[category] = sizes.get(category, 0) + each.bytes
         assert sizes["parameter"] == 4 * profile.parameters
         assert sizes["optimizer"] == 8 * profile.parameters + 4 * len("wb") * 4
         activation = 4 * 1024 * 128

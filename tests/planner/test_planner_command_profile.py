@@ -20,7 +20,7 @@ RESIDENT, PEAK = 1000, 1200
 
 def profile(*graphs: Graph) -> Profile:
     return Profile(
-        schema="fastsa.profile/1",
+        schema="fastsa.profile/2",
         created="2026-01-02T03:04:05+00:00",
         script="train.py",
         arguments=(),
@@ -32,7 +32,7 @@ def profile(*graphs: Graph) -> Profile:
         resident_bytes=RESIDENT,
         peak_bytes=PEAK,
         step_seconds=1.0,
-        timeline=Timeline(0, RESIDENT, PEAK, 0, ()),
+        timeline=Timeline(0, RESIDENT, PEAK, 0, 0.0, (), ()),
         saved=(),
         regions=tuple(Region(graph.hash(), graph) for graph in graphs),
     )
