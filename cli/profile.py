@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from fastsa.cli.errors import UserScript, run_command
 from fastsa.cli.script_options import quiet_torch, script_arguments
+from fastsa.errors import BadInput, FastsaError
 
 if TYPE_CHECKING:
     from fastsa.profiler.recorder import Recorder
@@ -31,7 +33,7 @@ def command(
 ) -> UserScript:
     """Record one real training step of SCRIPT, run with ARGUMENTS.
 
-    The script runs unmodified, as with `python`. It is stopped after eight training steps, when
+    The script runs unmodified, as with `python`. It is stopped after seven training steps, when
     everything is measured, unless --continue is given.
 
     \b
@@ -58,32 +60,41 @@ def _profile(
     from fastsa.profiler.script import StopScript, run_script
 
     recorder = Recorder(script, arguments, keep_running=keep_running, progress=_progress)
-    ending: SystemExit | None = None
+    process = os.getpid()
     try:
         with recorder:
             run_script(script, arguments, module=module)
     except StopScript:
         pass
-    except SystemExit as error:
-        if error.code not in (None, 0):
-            raise
-        ending = error
-    _progress("")
+    except BadInput:
+        raise  # there is no such script
+    except BaseException as ending:
+        if os.getpid() == process:  # a worker the script has forked ends here too
+            _keep_beside(ending, recorder, store)
+        raise
     _keep(recorder, store)
-    if ending is not None:
-        raise ending
+
+
+def _keep_beside(ending: BaseException, recorder: Recorder, path: Path | None) -> None:
+    """Keep what there is while the script's own exception is on its way out."""
+    if isinstance(ending, SystemExit) and ending.code in (None, 0):
+        _keep(recorder, path)
+        return
+    try:
+        _keep(recorder, path)
+    except FastsaError as error:
+        click.echo(f"fastsa: the profile is not stored: {error.message}", err=True)
 
 
 def _keep(recorder: Recorder, path: Path | None) -> None:
     from fastsa.cache.store import Store
     from fastsa.report.recorded import summary
 
+    _progress("")
     profile = recorder.profile()
     if profile is None:
         click.echo(f"fastsa: nothing recorded: {recorder.shortfall()}", err=True)
         return
-    for problem in recorder.problems:
-        click.echo(f"fastsa: {problem}", err=True)
     with Store.open(path) as store:
         identity = store.add_profile(profile)
     click.echo(summary(profile, identity), err=True)

@@ -57,12 +57,12 @@ def recorder(device: torch.device) -> Allocator:
 
 
 def is_taken(device: torch.device) -> bool:
-    """Whether a recording of some length could spoil one of the program's own."""
+    """Whether the program is recording the allocator itself."""
     if device.type == "cuda":
         return bool(torch._C._cuda_isHistoryEnabled())
-    from fastsa.profiler.cpu_allocator import somebody_profiles
+    from fastsa.profiler.kineto import is_running
 
-    return somebody_profiles()
+    return is_running()
 
 
 def locate(events: list[Event], times: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:

@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 
 from fastsa.profiler.profile import Saved
-from fastsa.profiler.resident import live_storages
+from fastsa.profiler.resident import Storage
 
 _FIELD = "_saved_"
+_PERSISTENT = ("parameter", "buffer", "optimizer")
 
 
-def saved_storages(outputs: Iterable[torch.Tensor]) -> dict[int, Saved]:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A saved storage, and the sequence number that its node shares with the node's runs."""
+
+    saved: Saved
+    sequence: int
+
+
+def saved_storages(
+    outputs: Iterable[torch.Tensor], alive: Mapping[int, Storage]
+) -> dict[int, Held]:
     """Every storage that the autograd graph behind `outputs` keeps, by address.
+
+    `alive` are the storages from before the forward: parameters and buffers are among them.
 
     Reading a node's saved fields makes new handles to the same storages and copies nothing.
     """
-    found: dict[int, Saved] = {}
-    persistent: set[int] = set()
+    found: dict[int, Held] = {}
     for node in _nodes(output.grad_fn for output in outputs if output.grad_fn is not None):
         for field, tensor in _saved_tensors(node):
             storage = tensor.untyped_storage()
             address = storage.data_ptr()
             if address in found:
                 continue
-            if not persistent:
-                persistent = _persistent(tensor.device)
-            found[address] = Saved(
+            saved = Saved(
                 node=node.name(),
                 field=field,
                 bytes=int(storage.nbytes()),
                 shape=tuple(tensor.shape),
                 dtype=str(tensor.dtype).removeprefix("torch."),
-                parameter=address in persistent,
+                parameter=address in alive and alive[address].category in _PERSISTENT,
             )
+            found[address] = Held(saved, int(node._sequence_nr()))
     return found
-
-
-def _persistent(device: torch.device) -> set[int]:
-    storages = live_storages(device)
-    return {a for a, s in storages.items() if s.category in ("parameter", "buffer", "optimizer")}
 
 
 def _nodes(roots: Iterable[Any]) -> Iterator[Any]:
@@ -56,10 +64,14 @@ def _nodes(roots: Iterable[Any]) -> Iterator[Any]:
                 stack.append(following)
 
 
+@cache
+def _saved_fields(kind: type) -> tuple[str, ...]:
+    return tuple(name for name in dir(kind) if name.startswith(_FIELD))
+
+
 def _saved_tensors(node: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    for name in dir(node):
-        if not name.startswith(_FIELD):
-            continue
+    kind: type = type(node)
+    for name in _saved_fields(kind):
         try:
             value = getattr(node, name)
         except RuntimeError:

@@ -7,19 +7,15 @@ recording, so recording starts one step before the step that counts.
 
 from __future__ import annotations
 
-import gc
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
-from weakref import WeakSet
 
 import torch
 from torch._C._profiler import _EventType, _RecordFunctionFast
-from torch.autograd.profiler import profile as autograd_profile
-from torch.profiler import ProfilerActivity, profile
 
-from fastsa.errors import FastsaError
 from fastsa.profiler.allocator import Event, locate
+from fastsa.profiler.kineto import Kineto
 
 _SPAN = "fastsa:"
 _PLUMBING = frozenset(
@@ -28,23 +24,18 @@ _PLUMBING = frozenset(
 
 
 class CpuAllocator:
-    """An `Allocator` that records the CPU allocator of this process."""
+    """An `Allocator` that records the CPU allocator of this process.
+
+    If the program starts a profiler of its own meanwhile, there are no events and no spans.
+    """
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.spans: dict[str, tuple[int, int]] = {}
-        self._profile = profile(
-            activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
-        )
+        self._kineto = Kineto(torch.device("cpu"))
 
     def __enter__(self) -> Self:
-        if torch._C._autograd._profiler_enabled():
-            raise FastsaError(
-                "somebody else is using torch.profiler, and two cannot record at a time",
-                hint="switch the script's own profiler off",
-            )
-        self._profile.__enter__()
-        _ours.update((self._profile, self._profile.profiler))
+        self._kineto.start()
         return self
 
     def __exit__(
@@ -53,31 +44,16 @@ class CpuAllocator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._profile.__exit__(kind, error, trace)
-        results: Any = self._profile.profiler.kineto_results  # type: ignore[union-attr]
-        self.events, times = _read(results.experimental_event_tree())
-        self.spans = locate(self.events, times)
+        self._kineto.stop()
+        results = self._kineto.take_results()
+        if not self._kineto.was_interrupted:
+            self.events, times = _read(results.experimental_event_tree())
+            self.spans = locate(self.events, times)
 
     def span(self, name: str) -> AbstractContextManager[object]:
         """A named stretch of the recording."""
         context: AbstractContextManager[object] = _RecordFunctionFast(_SPAN + name)
         return context
-
-
-_ours: WeakSet[Any] = WeakSet()
-
-
-def somebody_profiles() -> bool:
-    """Whether the program profiles itself, or has a torch profiler that it may start any time.
-
-    Two recordings at once spoil each other without a word.
-    """
-    if torch._C._autograd._profiler_enabled():
-        return True
-    return any(
-        issubclass(type(item), (profile, autograd_profile)) and item not in _ours
-        for item in gc.get_objects()
-    )
 
 
 def _read(roots: list[Any]) -> tuple[list[Event], dict[str, tuple[int, int]]]:

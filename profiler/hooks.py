@@ -76,19 +76,29 @@ def _trains(module: nn.Module) -> bool:
 
 
 class BackwardCalls:
-    """While entered, `on_backward` sees the tensors of every `torch.autograd.backward`."""
+    """While entered, `on_backward` sees the tensors of every `torch.autograd.backward`.
 
-    def __init__(self, on_backward: Callable[[tuple[torch.Tensor, ...]], None]) -> None:
+    `on_end` is called when one has run.
+    """
+
+    def __init__(
+        self,
+        on_backward: Callable[[tuple[torch.Tensor, ...]], None],
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
         self._on_backward = on_backward
+        self._on_end = on_end
         self._original = torch.autograd.backward
 
     def __enter__(self) -> Self:
-        original, seen = self._original, self._on_backward
+        original, seen, ended = self._original, self._on_backward, self._on_end
 
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             roots = (tensors,) if isinstance(tensors, torch.Tensor) else tuple(tensors)
             seen(roots)
-            return original(tensors, *args, **kwargs)
+            result = original(tensors, *args, **kwargs)
+            ended()
+            return result
 
         torch.autograd.backward = backward
         return self

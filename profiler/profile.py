@@ -55,7 +55,7 @@ class NodeTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StepPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A named part of the unrecorded step's time."""
+    """A named part of the recorded step's time."""
 
     name: str
     seconds: float

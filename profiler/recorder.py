@@ -1,31 +1,35 @@
 """Recorder: takes a script's training apart, step by step, until there is a profile.
 
-Steps, counted from 0: warm up and time (0 to 2), start recording the allocator (3), record one
-plain step (4), capture and measure op by op (5), record what happens outside the captured regions
-(6). With the start of step 7, or the script's end, the profile is complete.
+Steps, counted from 0: the first, recorded in case there is no other (0), warm and timed (1, 2),
+the plain step that is recorded (3), capture and measure op by op (4), record what happens outside
+the captured regions (5). With the start of step 6, or the script's end, the profile is complete.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch._dynamo.exc import TorchDynamoException
+from torch.optim import Optimizer
 
 from fastsa.errors import FastsaError, reason
 from fastsa.profiler import profile as records
 from fastsa.profiler.allocator import Allocator, is_taken, recorder
-from fastsa.profiler.autograd import saved_storages
+from fastsa.profiler.assembly import assemble, ending, model_name, signature
 from fastsa.profiler.capture import Capture, capture, device_of
-from fastsa.profiler.device import device_name, versions
+from fastsa.profiler.device import device_name
 from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls
 from fastsa.profiler.outside import Outside, observe, outside_op, storage_sizes, with_outside
-from fastsa.profiler.profile import Profile, Saved
+from fastsa.profiler.profile import Profile
+from fastsa.profiler.recorded import Recorded
+from fastsa.profiler.recording import Recording
 from fastsa.profiler.region import (
     Region,
     compile_in_place,
@@ -33,14 +37,11 @@ from fastsa.profiler.region import (
     first_line,
     is_compiled,
 )
-from fastsa.profiler.resident import Storage, live_bytes, live_storages
 from fastsa.profiler.script import StopScript
 from fastsa.profiler.steps import StepClock
-from fastsa.profiler.timeline import Timeline
-from fastsa.profiler.timeline_builder import Snapshot, build
 from fastsa.profiler.timing import measure
 
-LEAD_IN, RECORD, CAPTURE, OUTSIDE, DONE = 3, 4, 5, 6, 7
+FIRST, TIMED, RECORD, CAPTURE, OUTSIDE, DONE = 0, (1, 2), 3, 4, 5, 6
 Progress = Callable[[str], None]
 
 
@@ -95,7 +96,8 @@ class Recorder:
     """Profiles the training steps that happen while it is entered.
 
     Raises StopScript out of the script's own forward when it has what it needs, unless
-    `keep_running`. `profile()` says what was recorded, `problems` what could not be.
+    `keep_running`. `profile()` says what was recorded, `problems` what could not be. An exception
+    that it is left with is the end of the recording, and passes through.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class Recorder:
         self.keep_running = keep_running
         self.progress = progress
         self.problems: list[str] = []
-        self.clock = StepClock(self._step_begins, self._step_ended)
+        self.clock = StepClock(self._step_begins, self._step_ended, self._optimizer_stepped)
         self.allocator: Allocator | None = None
         self.roots: dict[nn.Module, None] = {}
         self.regions: list[CapturedRegion] = []
@@ -119,59 +121,68 @@ class Recorder:
         self.shape = ""
         self._calls = ExitStack()
         self._compiled: list[nn.Module] = []
-        self._starts: list[float] = []
-        self._alive: dict[int, Storage] = {}
-        self._labels: dict[int, Storage] = {}
-        self._alive_bytes = 0
-        self._resident = 0
-        self._saved: dict[int, Saved] = {}
-        self._saved_addresses: set[int] = set()
-        self._timeline: Timeline | None = None
+        self._starts: dict[int, float] = {}
+        self._whole = -1  # the last step that has come to its end
+        self._recording: Recording | None = None  # the one that is running
+        self._kept: Recording | None = None  # the last that has run
+        self._kept_step = FIRST
+        self._recorded: Recorded | None = None
+        self._timed_seconds: float | None = None
+        self._ended: str | None = None
         self._device = torch.device("cpu")
         self._complete = False
+        self._process = os.getpid()
+        self._thread = (self._process, 0)  # the one that called the first model
 
     def __enter__(self) -> Recorder:
         self._calls.enter_context(RootCalls(self._root_called))
-        self._calls.enter_context(BackwardCalls(self._backward_called))
+        self._calls.enter_context(BackwardCalls(self._backward_called, self._backward_ended))
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and not isinstance(error, (StopScript, SystemExit)):
+            self._ended = ending(error)
         self._finish()
 
     # What the script does ---------------------------------------------------------------------
 
+    def _is_elsewhere(self) -> bool:
+        """Whether this is a forked process, or not the thread that trains."""
+        return self._thread != (os.getpid(), threading.get_ident())
+
     def _root_called(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call
     ) -> Any:
+        if not self.roots and self._process == os.getpid():
+            self._thread = (self._process, threading.get_ident())
+        if self._is_elsewhere():
+            return call()
         if module not in self.roots:
             self.roots[module] = None
             self._device = next(module.parameters()).device
         self.shape = self.shape or signature(args, kwargs)
-        self._watched(lambda: self._forward_begins(module))
+        self._watched(lambda: self._forward_begins(args, kwargs))
         if self._complete or self.clock.step < CAPTURE or module in self._compiled:
             return call()
         if is_compiled(module):
-            self._has_problem("the script compiles its model itself")
+            self._has_problem("the script compiles its model itself: there is no graph to plan")
             return call()
         self._compiled.append(module)
         return compile_in_place(module, self._backend, call, self._not_captured)
 
-    def _forward_begins(self, module: nn.Module) -> None:
+    def _forward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.clock.forward()
-        if self.clock.step == RECORD and module is next(iter(self.roots)):
-            # Under gradient accumulation a later forward of the step finds gradients alive.
-            self._resident = max(self._resident, live_bytes(self._device))
+        if self._recording is not None:
+            self._recording.forward((args, kwargs))
 
     def _backward_called(self, tensors: tuple[torch.Tensor, ...]) -> None:
-        if self.clock.step == RECORD:
-            self._watched(lambda: self._see_saved(saved_storages(tensors)))
+        recording = self._recording
+        if recording is not None and not self._is_elsewhere():
+            self._watched(lambda: recording.backward(tensors))
 
-    def _see_saved(self, found: dict[int, Saved]) -> None:
-        # Of several backwards in a step, the one that had the most to hold.
-        self._saved_addresses |= found.keys()
-        held = sum(saved.bytes for saved in self._saved.values())
-        if sum(saved.bytes for saved in found.values()) > held:
-            self._saved = found
+    def _backward_ended(self) -> None:
+        if not self._complete and not self._is_elsewhere():
+            self._watched(self.clock.backward_ended)
 
     def _watched(self, work: Callable[[], None]) -> None:
         """Do our own work inside the script; if it fails the recording is over, not the script."""
@@ -191,69 +202,63 @@ class Recorder:
             self.problems.append(text)
 
     def _step_begins(self, step: int) -> None:
-        self._starts.append(time.perf_counter())
-        if step < LEAD_IN:
-            self.progress(f"warming up, step {step + 1} of {LEAD_IN}")
-        elif step == LEAD_IN:
-            self._start_allocator()
+        now = time.perf_counter()
+        self._stop_recording()
+        if step == FIRST:
+            self._start_recording(step)
+        elif step in TIMED:
+            self.progress(f"warming up, step {step + 1} of {RECORD}")
         elif step == RECORD:
+            self._timed_seconds = min(
+                self._starts[TIMED[1]] - self._starts[TIMED[0]], now - self._starts[TIMED[1]]
+            )
             self.progress("recording one step")
-            self._mark("step")
-            self._alive_bytes = live_bytes(self._device)
-            self._alive = live_storages(self._device)
+            self._start_recording(step)
         elif step == CAPTURE:
-            self._end_of_recorded_step()
             self.progress("capturing the graph and measuring it op by op")
         elif step == OUTSIDE:
-            self._start_allocator()
+            self._watch_outside()
         else:
             self._finish()
             if not self.keep_running:
                 raise StopScript
+        self._starts[step] = time.perf_counter()
+
+    def _optimizer_stepped(self, optimizer: Optimizer) -> None:
+        recording = self._recording
+        if recording is not None and not self._is_elsewhere():
+            self._watched(lambda: recording.stepped(optimizer))
 
     def _step_ended(self, step: int) -> None:
-        if step == RECORD:
-            self._watched(self._label)
-
-    def _label(self) -> None:
-        self._mark("optimizer")
-        self._labels = live_storages(self._device)
+        self._whole = step
 
     # Recording --------------------------------------------------------------------------------
 
-    def _start_allocator(self) -> None:
-        if is_taken(self._device):
-            raise FastsaError(
-                "the script has a torch.profiler, and two cannot record at a time",
-                hint="switch the script's own profiler off",
-            )
-        self.allocator = recorder(self._device).__enter__()
+    def _start_recording(self, step: int) -> None:
+        try:
+            self._recording = Recording(self._device, self.roots)
+            self._kept_step = step
+        except FastsaError as error:
+            self._has_problem(error.message)
+
+    def _stop_recording(self) -> None:
+        recording, self._recording = self._recording, None
+        if recording is None:
+            return
+        recording.stop()
+        if recording.was_interrupted:
+            self._has_problem("the script started a torch.profiler of its own meanwhile")
+        self._kept = recording
+
+    def _watch_outside(self) -> None:
+        if not is_taken(self._device):
+            self.allocator = recorder(self._device).__enter__()
 
     def _stop_allocator(self) -> Allocator | None:
         allocator, self.allocator = self.allocator, None
         if allocator is not None:
             allocator.__exit__(None, None, None)
         return allocator
-
-    def _mark(self, name: str) -> None:
-        if self.allocator is not None:
-            with self.allocator.span(name):
-                pass
-
-    def _end_of_recorded_step(self) -> None:
-        allocator = self._stop_allocator()
-        if allocator is None:
-            return
-        first = allocator.spans["step"][0]
-        labels = Snapshot(allocator.spans["optimizer"][0] - first, self._labels)
-        self._timeline = build(
-            allocator.events[first:],
-            self._alive,
-            labels,
-            frozenset(self._saved_addresses),
-            self._alive_bytes,
-        )
-        self._alive, self._labels = {}, {}
 
     def _backend(self, gm: fx.GraphModule, example_inputs: list[Any]) -> Any:
         region = CapturedRegion(self)
@@ -275,6 +280,7 @@ class Recorder:
         self.clock.close()
         for module in self._compiled:
             module._compiled_call_impl = None
+        self._stop_recording()
         allocator = self._stop_allocator()
         if allocator is not None and self.clock.step >= OUTSIDE:
             self._observe_outside(allocator)
@@ -282,8 +288,8 @@ class Recorder:
     def _observe_outside(self, allocator: Allocator) -> None:
         for region in self.regions:
             span = allocator.spans.get(f"outside {id(region)}")
-            if span is None or region.capture is None:
-                continue
+            if span is None or region.capture is None or region.span is not None:
+                continue  # the last forward was not followed by its backward
             seen = observe(allocator.events[slice(*span)], region.outputs, region.tangents)
             self._apply_outside(region, region.capture, seen)
 
@@ -296,52 +302,45 @@ class Recorder:
 
     def model_name(self) -> str:
         """Class paths of the root modules seen so far."""
-        names = dict.fromkeys(f"{type(m).__module__}.{type(m).__qualname__}" for m in self.roots)
-        return ", ".join(names)
+        return model_name(self.roots)
 
     def shortfall(self) -> str:
         """Why there is no profile, in words."""
         if self.problems:
             return "; ".join(self.problems)
-        if not self.roots:
-            return "no module with parameters was called in training mode"
-        if self._timeline is None:
-            return (
-                f"the script ended in training step {self.clock.step + 1} and "
-                f"{CAPTURE + 1} are needed"
-            )
-        return "the model could not be captured as a graph"
+        return "no module with parameters was called in training mode"
 
     def profile(self) -> Profile | None:
-        """The profile, or None if the script did not train long enough for one."""
-        if self._timeline is None or not self.graphs:
+        """The profile, as far as the script came; None if not even one step was recorded."""
+        if self._kept is not None:
+            self._recorded, self._kept = self._kept.read(), None
+        found = self._recorded
+        if found is None:
             return None
-        durations = [b - a for a, b in zip(self._starts[1:LEAD_IN], self._starts[2:], strict=False)]
-        parameters = {id(p): p.numel() for m in self.roots for p in m.parameters()}
-        return Profile(
-            schema="fastsa.profile/2",
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        return assemble(
+            found,
+            self.roots,
+            self._device,
             script=self.script,
             arguments=self.arguments,
-            model=self.model_name(),
-            parameters=sum(parameters.values()),
             shape=self.shape,
-            device=device_name(self._device),
-            versions=versions(),
-            resident_bytes=self._resident,
-            peak_bytes=self._timeline.peak_bytes,
-            step_seconds=min(durations),
-            timeline=self._timeline,
-            saved=tuple(sorted(self._saved.values(), key=lambda saved: -saved.bytes)),
+            step_seconds=self._timed_seconds,
             regions=tuple(self.graphs.values()),
+            missing=(*self._shortcomings(), *self.problems),
+            ended=self._ended,
         )
 
-
-def signature(args: Sequence[Any], kwargs: dict[str, Any]) -> str:
-    """A call's tensors as people read them, e.g. `int64[8,256], float32[8,3,32,32]`."""
-    leaves = torch.utils._pytree.tree_leaves((tuple(args), kwargs))
-    return ", ".join(
-        f"{str(leaf.dtype).removeprefix('torch.')}[{','.join(map(str, leaf.shape))}]"
-        for leaf in leaves
-        if isinstance(leaf, torch.Tensor)
-    )
+    def _shortcomings(self) -> list[str]:
+        step, found = self._kept_step, []
+        if self._whole < step:
+            found.append(f"step {step + 1} was recorded and broke off")
+        elif step == FIRST:
+            found.append("only the first step was recorded, before anything was warm")
+        if not self.graphs and not self.problems and self.clock.step > CAPTURE:
+            found.append("the model could not be captured as a graph")
+        elif not self.graphs and not self.problems:
+            found.append(
+                f"there is no graph to plan: the script ended in its training step "
+                f"{self.clock.step + 1}, and {CAPTURE + 1} are needed"
+            )
+        return found

@@ -116,7 +116,7 @@ def _traceable(module: nn.Module) -> Callable[..., Any]:
     return wrap_inline(call) if trace_rules.check(module.forward) else call
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says, without its pages of advice."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
+import weakref
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,15 +15,43 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.optim import Optimizer
 
 from fastsa.profiler.capture import rounded
+from fastsa.profiler.threads import alone
 from fastsa.profiler.timeline import Category
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A live block: its bytes and what it is for (one of timeline.CATEGORIES)."""
+    """A live block: its bytes, what it is for, and the path of the module whose it is."""
 
     bytes: int
     category: Category
+    module: str | None = None
+
+
+Owners = Mapping[int, str]
+"""The path of the module by the `id` of each of its parameters and buffers."""
+
+
+def owners(modules: Iterable[torch.nn.Module]) -> dict[int, str]:
+    """The owners of the parameters and buffers of root modules."""
+    found: dict[int, str] = {}
+    for path, module in named_modules(modules):
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None:
+                found.setdefault(id(tensor), path)
+    return found
+
+
+def named_modules(roots: Iterable[torch.nn.Module]) -> Iterator[tuple[str, torch.nn.Module]]:
+    """All modules with their paths; those of several roots begin with the root's class."""
+    known = list(roots)
+    for root in known:
+        name = type(root).__name__
+        for path, module in root.named_modules():
+            if not path:
+                yield name, module
+            else:
+                yield (path if len(known) == 1 else f"{name}.{path}"), module
 
 
 def live_bytes(device: torch.device) -> int:
@@ -35,10 +64,11 @@ def live_bytes(device: torch.device) -> int:
     return sum(storage.bytes for storage in live_storages(device).values())
 
 
-def live_storages(device: torch.device) -> dict[int, Storage]:
+def live_storages(device: torch.device, owned: Owners | None = None) -> dict[int, Storage]:
     """All storages of tensors on `device` that Python can reach, by address."""
     found: dict[int, Storage] = {}
-    for tensor, category in _live_tensors():
+    owned = owned or {}
+    for tensor, category, owner in _live_tensors(owned):
         if tensor.device.type != device.type or isinstance(tensor, FakeTensor):
             continue
         try:
@@ -47,27 +77,41 @@ def live_storages(device: torch.device) -> dict[int, Storage]:
             continue  # sparse and wrapper tensors have no storage of their own
         address, size = storage.data_ptr(), rounded(int(storage.nbytes()), device)
         if size and (address not in found or found[address].category == "other"):
-            found[address] = Storage(size, category)
+            found[address] = Storage(size, category, owned.get(owner))
     return found
 
 
-def _live_tensors() -> Iterator[tuple[torch.Tensor, Category]]:
-    objects = gc.get_objects()
-    for item in objects:
+def _live_tensors(owned: Owners) -> Iterator[tuple[torch.Tensor, Category, int]]:
+    """Tensors, what they are for, and the `id` of the parameter or buffer they belong to.
+
+    While other threads are at work these are only what modules and optimizers have, and of
+    gradients those of `owned` parameters.
+    """
+    with alone() as is_alone:
+        for tensor, category, owner in _reachable_tensors():
+            if is_alone or category in ("parameter", "buffer", "optimizer"):
+                yield tensor, category, owner
+            if category == "parameter" and (is_alone or owner in owned):
+                gradient = tensor.grad
+                if gradient is not None:
+                    yield gradient, "gradient", owner
+
+
+def _reachable_tensors() -> Iterator[tuple[torch.Tensor, Category, int]]:
+    for item in gc.get_objects():
         kind = type(item)
         if issubclass(kind, torch.nn.Module):
             for buffer in item.__dict__.get("_buffers", {}).values():
                 if buffer is not None:
-                    yield buffer, "buffer"
+                    yield buffer, "buffer", id(buffer)
         elif issubclass(kind, Optimizer):
-            for tensor in _state_tensors(item):
-                yield tensor, "optimizer"
+            for parameter, state in item.state.items():
+                for tensor in _tensors_of(state):
+                    yield tensor, "optimizer", id(parameter)
         elif issubclass(kind, torch.nn.Parameter):
-            yield item, "parameter"
-            if item.grad is not None:
-                yield item.grad, "gradient"
+            yield item, "parameter", id(item)
         elif issubclass(kind, torch.Tensor):
-            yield item, "other"
+            yield item, "other", id(item)
 
 
 def optimizers() -> list[Optimizer]:
@@ -122,5 +166,69 @@ def _step_without_hooks(optimizer: Optimizer) -> None:
 
 def _state_tensors(optimizer: Optimizer) -> Iterator[torch.Tensor]:
     for state in optimizer.state.values():
-        if isinstance(state, dict):
-            yield from (value for value in state.values() if isinstance(value, torch.Tensor))
+        yield from _tensors_of(state)
+
+
+def _tensors_of(state: object) -> Iterator[torch.Tensor]:
+    if isinstance(state, dict):
+        yield from (value for value in state.values() if isinstance(value, torch.Tensor))
+
+
+def optimizer_storages(optimizer: Optimizer, owned: Owners) -> dict[int, Storage]:
+    """The storages of an optimizer's state, parameters and their gradients, by address.
+
+    Much cheaper than to look for all that is alive.
+    """
+    found: dict[int, Storage] = {}
+
+    def add(tensor: torch.Tensor, category: Category, module: str | None) -> None:
+        storage = tensor.untyped_storage()
+        size = rounded(int(storage.nbytes()), tensor.device)
+        found[storage.data_ptr()] = Storage(size, category, module)
+
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            module = owned.get(id(parameter))
+            for tensor in _tensors_of(optimizer.state.get(parameter)):
+                add(tensor, "optimizer", module)
+            if parameter.grad is not None:
+                add(parameter.grad, "gradient", module)
+    return found
+
+
+class Deaths:
+    """Tells when a storage that is alive now loses its last tensor. What it tells must not fail.
+
+    torch's CPU allocator reports no release of a block that it allocated before the recording.
+    """
+
+    def __init__(self, device: torch.device, owned: Owners, tell: Callable[[int], None]) -> None:
+        self._tell = tell
+        self._tensors: dict[int, int] = {}  # how many of a storage, by address
+        self._references: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        seen: set[int] = set()
+        for tensor, _, _ in _live_tensors(owned):
+            if id(tensor) in seen or tensor.device.type != device.type:
+                continue
+            seen.add(id(tensor))
+            self._watch(tensor)
+
+    def _watch(self, tensor: torch.Tensor) -> None:
+        try:
+            address = tensor.untyped_storage().data_ptr()
+        except (NotImplementedError, RuntimeError):
+            return
+        reference = weakref.ref(tensor, self._died)
+        self._references[id(reference)] = (reference, address)
+        self._tensors[address] = self._tensors.get(address, 0) + 1
+
+    def _died(self, reference: weakref.ref[torch.Tensor]) -> None:
+        _, address = self._references.pop(id(reference), (None, 0))
+        self._tensors[address] = self._tensors.get(address, 0) - 1
+        if not self._tensors[address]:
+            self._tell(address)
+
+    def close(self) -> None:
+        """Stop telling."""
+        self._references.clear()
+        self._tensors.clear()

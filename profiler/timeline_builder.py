@@ -1,116 +1,183 @@
-"""Builds a timeline: pairs each allocation of a step with its release."""
+"""Builds a timeline: pairs each allocation of a step with its release, and says what it was for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fastsa.profiler.allocator import Event
 from fastsa.profiler.resident import Storage
 from fastsa.profiler.timeline import Allocation, Category, Site, Timeline
+from fastsa.profiler.trace import Block
+
+_RANK: dict[Category, int] = {
+    "library": 5,
+    "parameter": 4,
+    "buffer": 4,
+    "optimizer": 4,
+    "gradient": 3,
+    "input": 2,
+    "activation": 1,
+}
+"""A block that was saved and became a gradient is a gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a block is for, the module whose it is, and the autograd node that keeps it."""
+
+    category: Category
+    module: str | None = None
+    node: str | None = None
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """The known storages by address, just before event number `event`."""
+class Labels:
+    """What is known of blocks, by address, just before event number `event`."""
 
     event: int
-    storages: Mapping[int, Storage]
+    known: Mapping[int, Label]
+
+
+@dataclass(slots=True)
+class _Open:
+    birth: int | None
+    bytes: int
+    block: Block | None
+    label: Label | None
 
 
 def build(
-    events: Sequence[Event],
+    blocks: Sequence[Block],
+    start: int,
+    end: int,
     alive: Mapping[int, Storage],
-    labels: Snapshot,
-    saved: frozenset[int],
+    labels: Sequence[Labels],
     resident_bytes: int,
 ) -> Timeline:
-    """The timeline of one step.
+    """The timeline of the stretch from `start` to `end`, in nanoseconds like the blocks'.
 
-    `alive` are the known storages at the step's start, `labels` those after the optimizer's step,
-    which say what the blocks born meanwhile are; `saved` are the addresses autograd keeps,
-    `resident_bytes` what was allocated at the start in all. Blocks allocated before that nobody
-    knows are one allocation of category "other".
+    `alive` are the known storages at its start, `resident_bytes` what was allocated then in all;
+    what nobody knows of that is of category "other".
     """
-    builder = _Builder(events, saved)
-    unknown = resident_bytes - sum(storage.bytes for storage in alive.values())
-    builder.begin(alive, max(0, unknown))
-    for number, event in enumerate(events):
-        if number == labels.event:
-            builder.label(labels.storages)
-        builder.add(number, event)
-    return builder.finish(resident_bytes)
+    builder = _Builder(blocks, start)
+    builder.begin(alive, resident_bytes)
+    waiting = sorted(labels, key=lambda each: each.event, reverse=True)
+    for number, block in enumerate(blocks):
+        while waiting and waiting[-1].event <= number:
+            builder.label(waiting.pop().known)
+        builder.add(number, block)
+    while waiting:
+        builder.label(waiting.pop().known)
+    return builder.finish((end - start) / 1e9)
 
 
 class _Builder:
-    def __init__(self, events: Sequence[Event], saved: frozenset[int]) -> None:
-        self.events = events
-        self.start = events[0].nanoseconds if events else 0
-        self.saved = saved
-        self.open: dict[int, tuple[int | None, int, Category, Event | None]] = {}
+    def __init__(self, blocks: Sequence[Block], start: int) -> None:
+        self.blocks = blocks
+        self.start = start
+        self.open: dict[int, _Open] = {}
         self.done: list[Allocation] = []
         self.sites: dict[Site, int] = {}
+        self.unknown = 0
+        self.alive = self.resident = self.peak = 0
+        self.peak_event = -1
 
-    def begin(self, alive: Mapping[int, Storage], unknown: int) -> None:
+    def begin(self, alive: Mapping[int, Storage], resident_bytes: int) -> None:
         for address, storage in alive.items():
-            self.open[address] = (None, storage.bytes, storage.category, None)
-        if unknown:
-            self.done.append(Allocation(unknown, None, None, None, None, self.site("other", None)))
+            label = Label(storage.category, storage.module)
+            self.open[address] = _Open(None, storage.bytes, None, label)
+        known = sum(storage.bytes for storage in alive.values())
+        self.unknown = max(0, resident_bytes - known)
+        self.alive = self.resident = self.peak = known + self.unknown
 
-    def add(self, number: int, event: Event) -> None:
-        if event.bytes > 0:
-            self.open[event.address] = (number, event.bytes, self.category(event.address), event)
-        elif event.address in self.open:
-            self.close(event.address, number)
+    def add(self, number: int, block: Block) -> None:
+        if block.bytes > 0:
+            if block.address in self.open:
+                self.close(block.address, number, None)  # its release was not seen
+            self.open[block.address] = _Open(number, block.bytes, block, None)
+            self.alive += block.bytes
+        elif block.address in self.open:
+            self.close(block.address, number, block)
+        else:
+            self.close_unknown(number, -block.bytes)
+        if self.alive > self.peak:
+            self.peak, self.peak_event = self.alive, number
 
-    def label(self, known: Mapping[int, Storage]) -> None:
-        for address, storage in known.items():
-            if address in self.open and storage.category != "other":
-                birth, size, _, event = self.open[address]
-                self.open[address] = (birth, size, storage.category, event)
+    def label(self, known: Mapping[int, Label]) -> None:
+        for address, label in known.items():
+            held = self.open.get(address)
+            if held is not None and _rank(label) > _rank(held.label):
+                held.label = label
 
-    def category(self, address: int) -> Category:
-        return "activation" if address in self.saved else "temporary"
+    def close_unknown(self, number: int, size: int) -> None:
+        """A release of something that was alive before and that Python cannot reach."""
+        size = min(size, self.unknown)
+        if size:
+            self.unknown -= size
+            self.alive -= size
+            self.done.append(
+                Allocation(size, None, number, None, self.seconds(number), self.site(Site("other")))
+            )
 
-    def site(self, category: Category, event: Event | None) -> int:
-        site = Site(category)
-        if event is not None:
-            site = Site(category, op=event.op, source=event.source)
-        return self.sites.setdefault(site, len(self.sites))
-
-    def seconds(self, number: int | None) -> float | None:
-        if number is None:
-            return None
-        return (self.events[number].nanoseconds - self.start) / 1e9
-
-    def close(self, address: int, death: int | None) -> None:
-        birth, size, category, event = self.open.pop(address)
+    def close(self, address: int, death: int | None, released: Block | None) -> None:
+        held = self.open.pop(address)
+        if death is not None:
+            self.alive -= held.bytes
         self.done.append(
             Allocation(
-                bytes=size,
-                birth=birth,
-                death=death,
-                birth_seconds=self.seconds(birth),
-                death_seconds=self.seconds(death),
-                site=self.site(category, event),
+                held.bytes,
+                held.birth,
+                death,
+                self.seconds(held.birth),
+                self.seconds(death),
+                self.site(_site(held, released)),
             )
         )
 
-    def finish(self, resident_bytes: int) -> Timeline:
+    def site(self, site: Site) -> int:
+        return self.sites.setdefault(site, len(self.sites))
+
+    def seconds(self, number: int | None) -> float | None:
+        return None if number is None else (self.blocks[number].nanoseconds - self.start) / 1e9
+
+    def finish(self, seconds: float) -> Timeline:
         for address in list(self.open):
-            self.close(address, None)
-        alive = peak = resident_bytes
-        peak_event = 0
-        for number, event in enumerate(self.events):
-            alive += event.bytes
-            if alive > peak:
-                peak, peak_event = alive, number
+            self.close(address, None, None)
+        if self.unknown:
+            self.done.append(
+                Allocation(self.unknown, None, None, None, None, self.site(Site("other")))
+            )
         return Timeline(
-            events=len(self.events),
-            resident_bytes=resident_bytes,
-            peak_bytes=peak,
-            peak_event=peak_event,
-            seconds=self.seconds(len(self.events) - 1) or 0.0 if self.events else 0.0,
+            events=len(self.blocks),
+            resident_bytes=self.resident,
+            peak_bytes=self.peak,
+            peak_event=self.peak_event,
+            seconds=seconds,
             sites=tuple(self.sites),
             allocations=tuple(self.done),
         )
+
+
+def _rank(label: Label | None) -> int:
+    return 0 if label is None else _RANK.get(label.category, 0)
+
+
+def _site(held: _Open, released: Block | None) -> Site:
+    label, block = held.label, held.block
+    if block is None:
+        known = label or Label("other")
+        return Site(known.category, module=known.module, node=known.node)
+    module, source = block.place
+    return Site(
+        category=label.category if _rank(label) and label else _unlabelled(block, released),
+        phase=block.phase,
+        op=block.op,
+        module=(label.module if label else None) or module,
+        source=source,
+        node=label.node if label else None,
+    )
+
+
+def _unlabelled(block: Block, released: Block | None) -> Category:
+    within = released is not None and block.call and released.call == block.call
+    return "workspace" if within else "temporary"

@@ -6,6 +6,7 @@ does not fit in memory can be measured too, and equal layers get equal numbers.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from fastsa.profiler.capture import (
 )
 from fastsa.profiler.cpu_allocator import CpuAllocator
 
-REPEATS = 3
+REPEATS = 5
 SECONDS_PER_CALL = 0.5  # a call slower than this is not repeated further
 
 
@@ -143,7 +144,7 @@ def _measure_on_cpu(calls: dict[str, fx.Node]) -> dict[str, Measurement]:
 
     def time_call(key: str) -> float:
         call, _ = _prepare(calls[key])
-        return min(_cpu_seconds(call))
+        return statistics.median(_cpu_seconds(call))
 
     with CpuAllocator() as allocator:
         for key in calls:
@@ -198,7 +199,7 @@ def _measure_cuda_call(node: fx.Node) -> Measurement:
     sizes = _new_storages(result, inputs)
     del result
     held = sum(rounded(size, torch.device("cuda")) for size in sizes)
-    return Measurement(min(_cuda_seconds(call)), max(0, peak - held), sizes)
+    return Measurement(statistics.median(_cuda_seconds(call)), max(0, peak - held), sizes)
 
 
 def _cuda_seconds(call: Call) -> Iterator[float]:

@@ -1,33 +1,44 @@
-"""What a person sees when a profile is complete."""
+"""What a person sees when a profile is complete, or as complete as it will be."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from fastsa.planner.budget import format_bytes
 from fastsa.profiler.profile import Profile
 
 
 def summary(profile: Profile, identity: str) -> str:
-    """A few lines: what was measured, and what to run next."""
-    ops = sum(len(region.graph.ops) for region in profile.regions)
+    """A few lines: what was measured, what is missing, and what to run next."""
+    return "\n".join(_lines(profile, identity[:12]))
+
+
+def _lines(profile: Profile, name: str) -> Iterator[str]:
     kept = sum(saved.bytes for saved in profile.saved if not saved.parameter)
-    script = " ".join((profile.script, *profile.arguments))
-    return "\n".join(
-        (
-            f"fastsa: profile {identity[:12]} of {profile.model} [{profile.shape}] "
-            f"on {profile.device}",
-            f"  peak      {format_bytes(profile.peak_bytes)} measured, "
-            f"{format_bytes(profile.resident_bytes)} of it resident",
-            f"  saved     {format_bytes(kept)} kept by autograd from forward to backward, measured",
-            f"  step      {_step_time(profile)}",
-            f"  captured  {ops} ops in {len(profile.regions)} region(s), "
-            f"{profile.timeline.events} allocator events",
-            f"  next      fastsa plan {identity[:12]} --budget 50%",
-            f"            fastsa run --budget 50% {script}",
-        )
+    part = "incomplete profile" if profile.missing else "profile"
+    yield f"fastsa: {part} {name} of {profile.model} [{profile.shape}] on {profile.device}"
+    yield (
+        f"  peak      {format_bytes(profile.peak_bytes)} measured, "
+        f"{format_bytes(profile.resident_bytes)} of it resident"
     )
+    yield f"  saved     {format_bytes(kept)} kept by autograd from forward to backward, measured"
+    if profile.step_seconds is not None:
+        yield f"  step      {profile.step_seconds:.3f} s measured"
+    ops = sum(len(region.graph.ops) for region in profile.regions)
+    yield (
+        f"  captured  {ops} ops in {len(profile.regions)} region(s), "
+        f"{profile.timeline.events} allocator events"
+    )
+    for sentence in profile.missing:
+        yield f"  missing   {sentence}"
+    if profile.ended is not None:
+        yield f"  ended     {profile.ended}"
+    yield from _next(profile, name)
 
 
-def _step_time(profile: Profile) -> str:
-    if profile.step_seconds is None:
-        return "not measured: there was no whole step that was not recorded"
-    return f"{profile.step_seconds:.3f} s measured"
+def _next(profile: Profile, name: str) -> Iterator[str]:
+    yield f"  next      fastsa report {name}"
+    if profile.regions:
+        yield f"            fastsa plan {name} --budget 50%"
+        script = " ".join((profile.script, *profile.arguments))
+        yield f"            fastsa run --budget 50% {script}"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from fastsa.profiler.recorder import signature
+from fastsa.profiler.assembly import signature
 from fastsa.profiler.region import Region, compile_region
 from fastsa.runtime.job import Job, disabled
 from fastsa.runtime.settings import Settings, from_options

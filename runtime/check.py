@@ -59,6 +59,6 @@ class StepCheck:
         if allocator is None:
             return
         allocator.__exit__(None, None, None)
-        if self.resident_bytes is not None:
+        if self.resident_bytes is not None and "step" in allocator.spans:
             events = allocator.events[allocator.spans["step"][0] :]
             self.peak_bytes = self.resident_bytes + peak_delta(events)

@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
+from fastsa.profiler.assembly import signature
 from fastsa.profiler.hooks import Call, RootCalls
-from fastsa.profiler.recorder import signature
 from fastsa.profiler.region import compile_in_place, first_line, is_compiled
 from fastsa.profiler.script import StopScript, run_script
 from fastsa.runtime.job import Job

@@ -3,6 +3,8 @@
 Importing this package imports neither torch nor the native core, so commands start at once.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from fastsa.errors import (
     BadInput,
     CaptureFailed,
@@ -12,6 +14,9 @@ from fastsa.errors import (
     InfeasibleBudget,
     StoreUnusable,
 )
+
+if TYPE_CHECKING:
+    from fastsa.profiling import profile, profile_step
 
 __version__ = "0.1.0"
 
@@ -24,4 +29,14 @@ __all__ = [
     "InfeasibleBudget",
     "StoreUnusable",
     "__version__",
+    "profile",
+    "profile_step",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("profile", "profile_step"):
+        from fastsa import profiling
+
+        return getattr(profiling, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +17,8 @@ from fastsa.cache.store import Store
 from fastsa.profiler.profile import Profile
 from fastsa.profiler.timeline import Timeline
 
-RECORDED = 7  # training steps of a script before it is stopped
+PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+RECORDED = 6  # training steps of a script before it is stopped
 
 
 class Recorded:
@@ -161,11 +164,10 @@ class TestToTheEnd:
 
     @pytest.mark.parametrize("ending", [0, 5])
     def test_exit_code(self, desk: Desk, ending: int) -> None:
-        """One that says something failed leaves nothing."""
         done = desk.fastsa("profile", "--continue", "plain.py", "--exit", str(ending))
         assert done.returncode == ending
         assert "trained" in done.stdout
-        assert desk.kinds() == ([] if ending else ["profile", "graph"])
+        assert desk.kinds() == ["profile", "graph"]
 
 
 class TestStopped:
@@ -175,8 +177,8 @@ class TestStopped:
         assert len(steps(done)) == RECORDED
         assert "trained" not in done.stdout
         assert "left behind: nothing" in done.stdout
-        assert done.stderr.count("\n") == 7
-        assert "  next      fastsa plan " in done.stderr
+        assert done.stderr.count("\n") == 8
+        assert "            fastsa plan " in done.stderr
         assert desk.kinds() == ["profile", "graph"]
 
     @pytest.mark.parametrize("arguments", [[], ["everything"]])
@@ -190,33 +192,60 @@ class TestStopped:
         assert desk.kinds() == ["profile", "graph"]
 
 
-class TestNothingRecorded:
-    @pytest.mark.parametrize("at", [1, 6])
-    def test_an_exception(self, desk: Desk, at: int) -> None:
-        done = desk.fastsa("profile", "plain.py", "--raise-at", str(at))
+class TestIncomplete:
+    """What was recorded is kept, and says what is missing."""
+
+    def test_an_exception_in_an_unrecorded_step(self, desk: Desk) -> None:
+        done = desk.fastsa("profile", "plain.py", "--raise-at", "2")
+        self.ends_with_its_own_exception(done, 2)
+        profile = the_profile(desk)
+        assert "only the first step was recorded" in " ".join(profile.missing)
+        assert profile.ended == "ValueError: mine"
+        assert alive_at_peak(profile.timeline) == profile.peak_bytes == profile.allocator_peak_bytes
+
+    def test_an_exception_after_the_recorded_step(self, desk: Desk) -> None:
+        done = desk.fastsa("profile", "plain.py", "--raise-at", "5")
+        self.ends_with_its_own_exception(done, 5)
+        profile = the_profile(desk)
+        assert (profile.missing, profile.ended) == ((), "ValueError: mine")
+        assert len(profile.regions) == 1
+
+    @pytest.mark.parametrize("phase", ["forward", "backward"])
+    def test_an_exception_in_the_middle_of_the_recorded_step(self, desk: Desk, phase: str) -> None:
+        done = desk.fastsa("profile", "breaks.py", phase, "3")
+        self.ends_with_its_own_exception(done, 3)
+        profile = the_profile(desk)
+        assert profile.missing[0] == "step 4 was recorded and broke off"
+        assert profile.ended == "ValueError: mine"
+        assert alive_at_peak(profile.timeline) == profile.peak_bytes == profile.allocator_peak_bytes
+        assert bool(profile.saved) == (phase == "backward")
+
+    def ends_with_its_own_exception(self, done: Done, at: int) -> None:
         assert done.returncode == 1
         assert len(steps(done)) == at
-        assert done.stderr.startswith("Traceback (most recent call last):\n")
-        assert done.stderr.endswith('    raise ValueError("mine")\nValueError: mine\n')
+        assert "fastsa: incomplete profile " in done.stderr or "fastsa: profile " in done.stderr
+        trace = done.stderr[done.stderr.index("Traceback (most recent call last):\n") :]
+        assert trace.endswith('raise ValueError("mine")\nValueError: mine\n')
         assert "left behind: nothing" in done.stdout
-        assert desk.kinds() == []
 
     def test_an_exit(self, desk: Desk) -> None:
-        done = desk.fastsa("profile", "plain.py", "--exit-at", "6", "3")
-        assert (done.returncode, done.stderr) == (3, "")
-        assert desk.kinds() == []
+        done = desk.fastsa("profile", "plain.py", "--exit-at", "2", "3")
+        assert done.returncode == 3
+        assert "only the first step was recorded" in done.stderr
+        assert desk.kinds() == ["profile"]
 
     def test_too_few_steps(self, desk: Desk) -> None:
         done = desk.fastsa("profile", "plain.py", "--steps", "3")
         assert done.returncode == 0
         assert "trained" in done.stdout
-        assert done.stderr == (
-            "fastsa: nothing recorded: the script ended in training step 3 and 6 are needed\n"
-        )
-        assert desk.kinds() == []
+        assert (
+            "  missing   there is no graph to plan: the script ended in its training step 3, "
+            "and 5 are needed\n"
+        ) in done.stderr
+        assert desk.kinds() == ["profile"]
 
     def test_just_enough_steps(self, desk: Desk) -> None:
-        done = desk.fastsa("profile", "plain.py", "--steps", "6")
+        done = desk.fastsa("profile", "plain.py", "--steps", "5")
         assert done.returncode == 0
         assert desk.kinds() == ["profile", "graph"]
 
@@ -224,29 +253,85 @@ class TestNothingRecorded:
         ("script", "why"),
         [
             ("opaque.py", "the model could not be captured as a graph"),
-            ("compiles.py", "the script compiles its model itself"),
+            ("compiles.py", "the script compiles its model itself: there is no graph to plan"),
         ],
     )
     def test_no_graph(self, desk: Desk, script: str, why: str) -> None:
         recorded = Recorded(desk, script)
         recorded.same()
-        assert recorded.done.stderr == f"fastsa: nothing recorded: {why}\n"
-        assert desk.kinds() == []
+        assert recorded.profile.missing == (why,)
+        assert recorded.profile.timeline.peak_bytes == recorded.profile.allocator_peak_bytes
+        assert desk.kinds() == ["profile"]
 
-    def test_a_script_that_profiles_itself(self, desk: Desk) -> None:
+    @pytest.mark.parametrize(("start", "what"), [("0", "nothing"), ("3", "first"), ("4", "some")])
+    def test_a_script_that_profiles_itself(self, desk: Desk, start: str, what: str) -> None:
         """It gets its own profile; two cannot record at a time."""
-        recorded = Recorded(desk, "profiles.py", "0")
+        recorded = Recorded(desk, "profiles.py", start)
         recorded.same()
         assert "seen: True" in recorded.done.stdout
-        assert recorded.done.stderr.startswith("fastsa: nothing recorded: the recording failed: ")
         assert "torch.profiler" in recorded.done.stderr
-        assert recorded.done.stderr.count("\n") == 1
+        assert desk.kinds() == ([] if what == "nothing" else ["profile"])
+
+    def test_interrupted(self, desk: Desk) -> None:
+        endless = str(SCRIPTS / "endless.py")
+        done = interrupted(desk, str(INSTALLED), "profile", "--continue", endless)
+        plain = interrupted(desk, sys.executable, endless)
+        assert done.returncode == plain.returncode != 0
+        assert done.stderr.endswith("KeyboardInterrupt\n")
+        assert the_profile(desk).ended == "KeyboardInterrupt"
+
+    def test_output_closed(self, desk: Desk) -> None:
+        """`| head -1`"""
+        script = [str(SCRIPTS / "plain.py"), "--steps", "2000"]
+        plain = head(desk, sys.executable, *script)
+        done = head(desk, str(INSTALLED), "profile", "--continue", *script)
+        assert done.returncode == plain.returncode
+        assert "BrokenPipeError" in plain.stderr
+        assert "BrokenPipeError" in done.stderr
+        assert desk.kinds() == ["profile", "graph"]
 
     def test_an_unusable_store(self, desk: Desk) -> None:
         """Known before the script runs."""
         done = desk.fastsa("profile", "plain.py", FASTSA_STORE="/dev/null/store.db")
         assert (done.returncode, done.stdout) == (4, "")
         assert done.stderr.count("\n") == 1
+
+
+def interrupted(desk: Desk, *command: str) -> Done:
+    """Ctrl-C when everything is recorded and the script trains on."""
+    process = subprocess.Popen(
+        command,
+        env=desk.environment(),
+        cwd=desk.folder,
+        **PIPES,
+        text=True,
+        # A background job's children ignore Ctrl-C, and so would this one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout
+    for _ in range(10):
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    return Done(command, process.returncode, out, err)
+
+
+def head(desk: Desk, *command: str) -> Done:
+    """`| head -8`"""
+    process = subprocess.Popen(command, env=desk.environment(), cwd=desk.folder, **PIPES, text=True)
+    assert process.stdout
+    assert process.stderr
+    for _ in range(8):
+        process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    return Done(command, process.wait(), "", err)
+
+
+def the_profile(desk: Desk) -> Profile:
+    with Store.open(desk.place) as store:
+        (row,) = store.list_items("profile")
+        return store.profile(row.id)
 
 
 class TestScripts:
@@ -261,6 +346,11 @@ class TestScripts:
             ("autocast.py", 1),
             ("branches.py", 2),
             ("last_batch.py", 1),
+            ("gan.py", 3),  # one for a fake whose gradient the generator needs
+            ("two_forwards.py", 1),
+            ("no_optimizer.py", 1),
+            ("threads.py", 1),
+            ("evaluates.py", 1),
         ],
     )
     def test_recorded(self, desk: Desk, script: str, regions: int) -> None:
@@ -269,6 +359,11 @@ class TestScripts:
         profile = recorded.profile
         assert alive_at_peak(profile.timeline) == profile.peak_bytes
         assert len(profile.regions) == regions
+
+    def test_a_model_in_evaluation_mode(self, desk: Desk) -> None:
+        done = desk.fastsa("profile", "frozen.py")
+        assert done.returncode == 0
+        assert "nothing recorded: no module with parameters was called in training" in done.stderr
 
     def test_spawned_workers(self, desk: Desk) -> None:
         """They import the script again, by its file."""

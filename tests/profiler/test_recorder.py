@@ -105,7 +105,9 @@ def test_an_error_of_the_script_passes_and_leaves_nothing() -> None:
         loop("buffer", 4)
         raise ZeroDivisionError
     assert nn.Module.__call__ is call
-    assert recorder.profile() is None
+    profile = recorder.profile()
+    assert profile is not None
+    assert profile.ended == "ZeroDivisionError"
     assert not torch._C._autograd._profiler_enabled()
 
 
@@ -113,8 +115,9 @@ def test_too_few_steps() -> None:
     recorder = Recorder("loop.py", [])
     with recorder:
         loop("buffer", 3)
-    assert recorder.profile() is None
-    assert "step 3 and 6 are needed" in recorder.shortfall()
+    profile = recorder.profile()
+    assert profile is not None
+    assert "in its training step 3, and 5 are needed" in profile.missing[1]
 
 
 def test_accumulated_micro_batches_are_one_step() -> None:

@@ -1,0 +1,92 @@
+"""Assembly: a profile from what was recorded and of what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastsa.profiler.device import device_name, versions
+from fastsa.profiler.profile import OpTime, Profile, Region, StepPart
+from fastsa.profiler.recorded import Recorded
+from fastsa.profiler.region import first_line
+from fastsa.profiler.timeline import PHASES
+
+
+def assemble(
+    found: Recorded,
+    roots: Iterable[nn.Module],
+    device: torch.device,
+    *,
+    script: str,
+    arguments: Sequence[str] = (),
+    shape: str = "",
+    step_seconds: float | None = None,
+    regions: tuple[Region, ...] = (),
+    missing: Sequence[str] = (),
+    ended: str | None = None,
+) -> Profile:
+    """The profile of a recorded stretch of a program that trains `roots`.
+
+    `missing` are sentences on what could not be had, beside what the recording itself misses.
+    """
+    modules = list(roots)
+    parameters = {id(p): p.numel() for module in modules for p in module.parameters()}
+    return Profile(
+        schema="fastsa.profile/2",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        script=script,
+        arguments=tuple(arguments),
+        model=model_name(modules),
+        parameters=sum(parameters.values()),
+        shape=shape,
+        device=device_name(device),
+        versions=versions(),
+        resident_bytes=found.resident_bytes,
+        peak_bytes=found.timeline.peak_bytes,
+        step_seconds=step_seconds,
+        timeline=found.timeline,
+        saved=found.saved,
+        regions=regions,
+        allocator_peak_bytes=found.allocator_peak_bytes,
+        recorded_seconds=found.timeline.seconds,
+        step_parts=_step_parts(found.ops, found.timeline.seconds),
+        ops=found.ops,
+        nodes=found.nodes,
+        missing=(*missing, *found.missing),
+        ended=ended,
+    )
+
+
+def _step_parts(ops: Sequence[OpTime], seconds: float) -> tuple[StepPart, ...]:
+    """The ops of each phase, and the rest by its name."""
+    spent = dict.fromkeys(PHASES, 0.0)
+    for each in ops:
+        spent[each.phase] += each.seconds
+    parts = [StepPart(f"{phase} ops", took) for phase, took in spent.items() if took]
+    return (*parts, StepPart("launch and Python", seconds - sum(spent.values())))
+
+
+def ending(error: BaseException) -> str:
+    """An exception that ended a recording, in a line."""
+    name, text = type(error).__name__, first_line(error)
+    return name if text == name else f"{name}: {text}"
+
+
+def model_name(roots: Iterable[nn.Module]) -> str:
+    """Class paths of root modules."""
+    names = dict.fromkeys(f"{type(m).__module__}.{type(m).__qualname__}" for m in roots)
+    return ", ".join(names)
+
+
+def signature(args: Sequence[Any], kwargs: dict[str, Any]) -> str:
+    """A call's tensors as people read them, e.g. `int64[8,256], float32[8,3,32,32]`."""
+    leaves = torch.utils._pytree.tree_leaves((tuple(args), kwargs))
+    return ", ".join(
+        f"{str(leaf.dtype).removeprefix('torch.')}[{','.join(map(str, leaf.shape))}]"
+        for leaf in leaves
+        if isinstance(leaf, torch.Tensor)
+    )

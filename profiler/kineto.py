@@ -1,0 +1,70 @@
+"""Kineto: torch's own profiler, of which a process can have only one running.
+
+The program comes first: when it starts a profiler while one of ours is running, ours stops.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.profiler import profile
+
+from fastsa.errors import FastsaError
+
+
+def is_running() -> bool:
+    """Whether anybody in this process is using torch's profiler."""
+    return bool(torch._C._autograd._profiler_enabled())
+
+
+class Kineto:
+    """One use of torch's profiler. `results` are there once it has stopped.
+
+    Source: `torch.autograd.profiler.profile`, whose `_prepare_trace` every start goes through.
+    """
+
+    def __init__(self, device: torch.device, *, with_stack: bool = False) -> None:
+        self.was_interrupted = False
+        self._profile: profile | None = profile(
+            use_kineto=True,
+            use_device="cuda" if device.type == "cuda" else None,
+            profile_memory=True,
+            with_stack=with_stack,
+            with_modules=with_stack,
+        )
+        self._running = False
+        self._prepare = profile._prepare_trace
+
+    def start(self) -> None:
+        """Start. Raises FastsaError if somebody else is profiling."""
+        if is_running():
+            raise FastsaError(
+                "the script's torch.profiler is running, and two cannot record at a time",
+                hint="switch the script's own profiler off",
+            )
+        assert self._profile is not None
+        self._profile.__enter__()
+        self._running = True
+        prepare, ours = self._prepare, self
+
+        def _prepare_trace(other: Any) -> None:
+            ours.was_interrupted = True
+            ours.stop()
+            prepare(other)  # type: ignore[no-untyped-call]
+
+        profile._prepare_trace = _prepare_trace  # type: ignore[method-assign]
+
+    def stop(self) -> None:
+        """Stop. Safe to call twice."""
+        if self._running:
+            self._running = False
+            profile._prepare_trace = self._prepare  # type: ignore[method-assign]
+            assert self._profile is not None
+            self._profile.__exit__(None, None, None)
+
+    def take_results(self) -> Any:
+        """Torch's results, which nobody else holds: they are gigabytes for a million blocks."""
+        taken, self._profile = self._profile, None
+        assert taken is not None
+        return taken.kineto_results

@@ -1,0 +1,119 @@
+"""Recording: one stretch of a training program, from its first allocation to its last.
+
+Whoever watches the program says when forwards, backwards and optimizer steps happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from fastsa.profiler.autograd import Held, saved_storages
+from fastsa.profiler.recorded import Recorded, Seen, recorded
+from fastsa.profiler.resident import (
+    Deaths,
+    live_bytes,
+    live_storages,
+    named_modules,
+    optimizer_storages,
+    owners,
+)
+from fastsa.profiler.threads import alone
+from fastsa.profiler.timeline_builder import Label
+from fastsa.profiler.trace import Block, Tracer
+
+NOT_ALONE = (
+    "other threads were at work: of what was alive before, only what models and optimizers hold "
+    "is known"
+)
+
+
+class Recording:
+    """Records `device` from its making to `stop`; then `read` says what happened.
+
+    `roots` are the models, for the names of modules; more may be added before their first forward.
+    Raises FastsaError if the program is running torch's profiler.
+    """
+
+    def __init__(self, device: torch.device, roots: Iterable[nn.Module]) -> None:
+        self._device = device
+        self._roots = roots
+        self._labels: list[tuple[str, Mapping[int, Label]]] = []
+        self._backwards: list[tuple[str, Mapping[int, Held]]] = []
+        self._owners: dict[int, str] = {}
+        self._known_roots = -1
+        self._meet_roots()
+        with alone() as is_alone:
+            self._was_alone = is_alone
+            self._alive = live_storages(device, self._owners)
+        self._start_bytes = self._resident = live_bytes(device)
+        self._tracer = Tracer(device)
+        # CUDA reports the release of every block, the CPU allocator only of those it saw made.
+        self._deaths: Deaths | None = None
+        if device.type == "cpu":
+            self._deaths = Deaths(device, self._owners, self._tracer.gone)
+        # Last: every Python call from now on is traced, and looking for tensors is a million.
+        self._tracer.start()
+        self._tracer.mark("begin")
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether the program has started a profiler of its own, which ends the recording."""
+        return self._tracer.was_interrupted
+
+    def _meet_roots(self) -> None:
+        known = list(self._roots)
+        if len(known) != self._known_roots:
+            self._known_roots = len(known)
+            self._owners = owners(known)
+
+    def forward(self, arguments: object) -> None:
+        """A root module is about to be called with these arguments."""
+        self._meet_roots()
+        if self._backwards:
+            # Under gradient accumulation a later forward finds gradients alive.
+            self._resident = max(self._resident, live_bytes(self._device))
+        leaves = torch.utils._pytree.tree_leaves(arguments)
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_leaf]
+        addresses = [
+            tensor.untyped_storage().data_ptr() for tensor in tensors if not tensor.is_meta
+        ]
+        self._label("forward", dict.fromkeys(addresses, Label("input")))
+
+    def backward(self, tensors: Sequence[torch.Tensor]) -> None:
+        """The backward of these tensors is about to run."""
+        held = saved_storages(tensors, self._alive)
+        known = {a: Label("activation", node=each.saved.node) for a, each in held.items()}
+        self._backwards.append((self._label("backward", known), held))
+
+    def stepped(self, optimizer: Optimizer) -> None:
+        """An optimizer has stepped: its state and the gradients are there to be seen."""
+        known = optimizer_storages(optimizer, self._owners)
+        self._label("optimizer", {a: Label(s.category, s.module) for a, s in known.items()})
+
+    def _label(self, what: str, known: Mapping[int, Label]) -> str:
+        name = f"{what} {len(self._labels)}"
+        self._tracer.mark(name)
+        self._labels.append((name, known))
+        return name
+
+    def stop(self) -> None:
+        """Stop recording. Safe to call twice."""
+        self._tracer.mark("end")
+        self._tracer.stop()
+        if self._deaths is not None:
+            self._deaths.close()
+
+    def read(self, more: Sequence[Block] = ()) -> Recorded:
+        """What happened; `more` are blocks that other libraries allocated meanwhile."""
+        modules = {id(module): path for path, module in named_modules(self._roots)}
+        seen = Seen(self._alive, self._start_bytes, self._resident, self._labels, self._backwards)
+        result = recorded(self._tracer.read(modules), seen, more)
+        self._alive, self._labels, self._backwards = {}, [], []
+        if self._was_alone:
+            return result
+        return replace(result, missing=(*result.missing, NOT_ALONE))

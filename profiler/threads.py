@@ -1,0 +1,40 @@
+"""Threads: whether the program has others at work, which may be freeing tensors at any moment.
+
+torch frees a tensor without Python's lock, while Python can still find it: looking at one then is
+a segmentation fault.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_PYTHON = sysconfig.get_path("stdlib")
+_TURN_SECONDS = 10.0  # far longer than a look at all objects takes
+
+
+@contextmanager
+def alone() -> Iterator[bool]:
+    """Yields whether all other threads wait; those that do stay so until the end."""
+    others = [frame for ident, frame in sys._current_frames().items() if not _is_this(ident)]
+    if not others:
+        yield True
+        return
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN_SECONDS)
+    try:
+        yield all(_waits(frame.f_code.co_filename) for frame in others)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _is_this(thread: int) -> bool:
+    return thread == threading.get_ident()
+
+
+def _waits(file: str) -> bool:
+    # Locks, queues, sockets, pipes: what a thread waits on is in Python's own library.
+    return file.startswith(_PYTHON) and "site-packages" not in file
