@@ -24,6 +24,7 @@ from fastsa.profiler.timeline import Phase
 
 SPAN = "fastsa:"
 FORWARD, BACKWARD, GONE = SPAN + "forward ", SPAN + "backward ", SPAN + "gone "
+_OPTIMIZER = "torch/optim/optimizer.py"
 _NODE = "autograd::engine::evaluate_function: "
 PLUMBING = frozenset(
     f"aten::{name}"
@@ -243,7 +244,7 @@ class _Reader:
         inner = context.inside(frame=frame)
         if detail.module is not None:
             inner.module = self.modules.get(detail.module.self_ptr, inner.module)
-        if detail.optimizer is not None or _is_zero_grad(detail.callsite):
+        if detail.callsite.file_name.endswith(_OPTIMIZER):  # its step, its zero_grad
             inner.phase = "optimizer"
         return inner
 
@@ -310,11 +311,6 @@ class _Reader:
         entry[1] += spent
         if outer is not None:
             seconds[outer][1] -= spent
-
-
-def _is_zero_grad(frame: Any) -> bool:
-    file, function = str(frame.file_name), str(frame.function_name)
-    return function == "zero_grad" and file.endswith("optim/optimizer.py")
 
 
 def _use_device_time(trace: Trace, results: Any, ops: Mapping[int, Key]) -> None:

@@ -74,6 +74,7 @@ class Session(Profiled):
     def __enter__(self) -> Session:
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
+        import fastsa.profiler.assembly  # noqa: F401  an import would be in the recording
         from fastsa.profiler.hooks import BackwardCalls, RootCalls
         from fastsa.profiler.recording import Recording
 
