@@ -9,7 +9,7 @@ import msgspec
 
 from fastsa.cache.items import Item
 from fastsa.cache.store import Store
-from fastsa.report import graph, plan, profile, run
+from fastsa.report import graph, plan, profile, profile_text, run
 from fastsa.report.layout import Part
 
 
@@ -32,7 +32,7 @@ def _report(store: Store, item: Item) -> tuple[msgspec.Struct, Iterator[Part]]:
     match item.kind:
         case "profile":
             of_profile = profile.summarize(item.id, store.profile(item.id))
-            return of_profile, profile.render(of_profile)
+            return of_profile, profile_text.render(of_profile)
         case "graph":
             of_graph = graph.summarize(item.id, store.known_graph(item.id))
             return of_graph, graph.render(of_graph)

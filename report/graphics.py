@@ -39,6 +39,38 @@ def curve(amounts: Sequence[int], most: int, width: int, *, plain: bool) -> str:
     )
 
 
+def area(amounts: Sequence[int], width: int, height: int, *, plain: bool) -> list[str]:
+    """Lines from top to bottom, filled up to each amount; as `curve` otherwise."""
+    levels = " " + (_PLAIN_LEVELS if plain else _LEVELS)
+    steps = len(levels) - 1
+    squeezed = squeeze(amounts, width)
+    most = max(squeezed, default=0)
+    heights = [-(-amount * height * steps // most) if most else 0 for amount in squeezed]
+    return [
+        "".join(levels[min(max(each - steps * line, 0), steps)] for each in heights)
+        for line in reversed(range(height))
+    ]
+
+
+def spans(names: Sequence[tuple[str, float, float]], width: int, *, plain: bool) -> str:
+    """A line with each name in its stretch, cut to it; stretches are in shares of the width."""
+    edge = "|" if plain else "╵"
+    line = [" "] * width
+    for name, start, end in names:
+        first, last = round(start * width), round(end * width)
+        line[first:last] = (edge + name)[: last - first].ljust(last - first)
+    return "".join(line).rstrip()
+
+
+def mark(place: float, label: str, width: int, *, plain: bool) -> str:
+    """A line with an arrow to a place, in shares of the width, and a label beside it."""
+    arrow = "^" if plain else "▲"
+    position = min(int(place * width), width - 1)
+    if position + len(label) + 2 <= width:
+        return " " * position + f"{arrow} {label}"
+    return f"{label} {arrow}".rjust(position + 1)
+
+
 def squeeze(amounts: Sequence[int], width: int) -> list[int]:
     """At most `width` amounts: of neighbours the largest stays."""
     if len(amounts) <= width:

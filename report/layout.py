@@ -34,10 +34,23 @@ class Curve(msgspec.Struct, frozen=True):
     lines: Sequence[tuple[str, Sequence[int]]]
 
 
+class Area(msgspec.Struct, frozen=True):
+    """Amounts over one axis, several lines high. `top` is the largest in words.
+
+    `spans` are names for stretches of the axis, `mark` is a place on it; both in shares of 1.
+    """
+
+    title: str
+    amounts: Sequence[int]
+    top: str
+    spans: Sequence[tuple[str, float, float]] = ()
+    mark: tuple[float, str] | None = None
+
+
 class Paragraph(msgspec.Struct, frozen=True):
     """Sentences, to be wrapped where they are easy to read."""
 
     text: str
 
 
-Part = Facts | Table | Curve | Paragraph | str
+Part = Facts | Table | Curve | Area | Paragraph | str

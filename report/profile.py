@@ -1,38 +1,20 @@
-"""A profile for people and, with stable keys, for programs."""
+"""A profile for programs, with stable keys; `profile_text` has the same for people."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
-from fastsa.profiler.profile import Profile, Saved
-from fastsa.profiler.timeline import CATEGORIES, Timeline
-from fastsa.report import text
-from fastsa.report.layout import Facts, Part, Table
+from fastsa.profiler.profile import Fragmentation, Profile, StepPart
+from fastsa.report import at_peak, kept, levels, times
+from fastsa.report.at_peak import Block, Category, SourceLine
+from fastsa.report.kept import KeptModule, SavedNode
+from fastsa.report.levels import Levels
+from fastsa.report.times import Origin, TimeOf
 
 TOP = 10
-
-
-class Category(msgspec.Struct, frozen=True):
-    """What one category holds at the peak."""
-
-    category: str
-    blocks: int
-    bytes: int
-
-
-class Block(msgspec.Struct, frozen=True):
-    """A block alive at the peak."""
-
-    bytes: int
-    category: str
-    op: str | None
-    source: str | None
-    birth_seconds: float | None
-    death_seconds: float | None
+COLUMNS = 128  # moments of the timeline: more than a terminal has columns for
 
 
 class RegionSummary(msgspec.Struct, frozen=True):
@@ -46,19 +28,27 @@ class RegionSummary(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class SavedNode(msgspec.Struct, frozen=True):
-    """What one autograd node keeps for the backward."""
+class DeviceSummary(msgspec.Struct, frozen=True):
+    """What NVML says of the device. `most_used_bytes` is by everybody, `beyond_bytes` what this
+    process holds beyond PyTorch's allocator, each at most; None where NVML cannot tell."""
 
-    node: str
-    tensors: int
-    bytes: int
-    parameter_bytes: int
+    name: str
+    driver: str
+    total_bytes: int
+    other_processes: int
+    samples: int
+    most_used_bytes: int | None
+    beyond_bytes: int | None
 
 
 class ProfileReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All numbers are measured; bytes are the whole process's on the device."""
+    """All but `minimum_budget_bytes` is measured; bytes are the whole process's on the device.
 
-    schema: Literal["fastsa.show.profile/1"] = "fastsa.show.profile/1"
+    `ops_from` says where the seconds of `ops` and `modules` are from: the recorded step, or the
+    ops of the captured graph, each run alone; `op_seconds` is the sum over all. `levels` are those of the recorded step.
+    """
+
+    schema: Literal["fastsa.show.profile/2"] = "fastsa.show.profile/2"
     id: str
     created: str
     script: str
@@ -70,18 +60,42 @@ class ProfileReport(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     resident_bytes: int
     peak_bytes: int
+    allocator_peak_bytes: int | None
     step_seconds: float | None
+    recorded_seconds: float | None
     peak_event: int
     events: int
+    allocations: int
+    levels: Levels
     at_peak: tuple[Category, ...]
+    at_peak_by_source: tuple[SourceLine, ...]
     largest_at_peak: tuple[Block, ...]
     regions: tuple[RegionSummary, ...]
     saved: tuple[SavedNode, ...]
+    saved_by_module: tuple[KeptModule, ...]
+    saved_by_layer: tuple[KeptModule, ...]
+    ops_from: Origin
+    op_seconds: float
+    ops: tuple[TimeOf, ...]
+    modules: tuple[TimeOf, ...]
+    nodes: tuple[TimeOf, ...]
+    step_parts: tuple[StepPart, ...]
+    device_use: DeviceSummary | None
+    fragmentation: Fragmentation | None
+    missing: tuple[str, ...]
+    ended: str | None
+    minimum_budget_bytes: int | None
+
+    @property
+    def saved_bytes(self) -> int:
+        """What autograd keeps from forward to backward, without parameters, of all listed nodes."""
+        return sum(each.bytes for each in self.saved)
 
 
-def summarize(profile_id: str, profile: Profile) -> ProfileReport:
-    """The report of a stored profile."""
-    alive = _at_peak(profile.timeline)
+def summarize(profile_id: str, profile: Profile, *, top: int = TOP) -> ProfileReport:
+    """The report of a stored profile, with at most `top` lines in each list that may be long."""
+    blocks = at_peak.alive(profile.timeline)
+    ops, ops_from = times.of_ops(profile)
     return ProfileReport(
         id=profile_id,
         created=profile.created,
@@ -94,139 +108,58 @@ def summarize(profile_id: str, profile: Profile) -> ProfileReport:
         versions=profile.versions,
         resident_bytes=profile.resident_bytes,
         peak_bytes=profile.peak_bytes,
+        allocator_peak_bytes=profile.allocator_peak_bytes,
         step_seconds=profile.step_seconds,
+        recorded_seconds=profile.recorded_seconds,
         peak_event=profile.timeline.peak_event,
         events=profile.timeline.events,
-        at_peak=_by_category(alive),
-        largest_at_peak=tuple(sorted(alive, key=lambda a: -a.bytes)[:TOP]),
-        regions=tuple(
-            RegionSummary(
-                position,
-                region.captured_hash,
-                region.graph.hash(),
-                len(region.graph.ops),
-                len(region.graph.values),
-                region.graph.base_seconds,
-            )
-            for position, region in enumerate(profile.regions)
-        ),
-        saved=_by_node(profile.saved),
+        allocations=len(profile.timeline.allocations),
+        levels=levels.of(profile.timeline, COLUMNS),
+        at_peak=at_peak.by_category(blocks),
+        at_peak_by_source=at_peak.by_source(blocks)[:top],
+        largest_at_peak=tuple(blocks[:top]),
+        regions=_regions(profile),
+        saved=kept.by_node(profile.saved),
+        saved_by_module=kept.by_module(profile.saved)[:top],
+        saved_by_layer=kept.by_layer(profile.saved)[:top],
+        ops_from=ops_from,
+        op_seconds=float(sum(each.seconds for each in ops)),
+        ops=times.by_op(ops)[:top],
+        modules=times.by_module(ops)[:top],
+        nodes=times.by_node(profile.nodes)[:top],
+        step_parts=profile.step_parts,
+        device_use=_device(profile),
+        fragmentation=profile.fragmentation,
+        missing=profile.missing,
+        ended=profile.ended,
+        minimum_budget_bytes=profile.minimum_budget_bytes,
     )
 
 
-def _at_peak(timeline: Timeline) -> list[Block]:
-    blocks = []
-    for alive in timeline.alive_at(timeline.peak_event):
-        site = timeline.site(alive)
-        times = (alive.birth_seconds, alive.death_seconds)
-        blocks.append(Block(alive.bytes, site.category, site.op, site.source, *times))
-    return blocks
-
-
-def _by_category(alive: list[Block]) -> tuple[Category, ...]:
-    blocks = defaultdict[str, list[int]](list)
-    for each in alive:
-        blocks[each.category].append(each.bytes)
-    names = [name for name in CATEGORIES if name in blocks]
-    return tuple(Category(name, len(blocks[name]), sum(blocks[name])) for name in names)
-
-
-def _by_node(saved: tuple[Saved, ...]) -> tuple[SavedNode, ...]:
-    nodes = defaultdict[str, list[Saved]](list)
-    for each in saved:
-        nodes[each.node].append(each)
-    summaries = [
-        SavedNode(
-            node,
-            len(held),
-            sum(each.bytes for each in held if not each.parameter),
-            sum(each.bytes for each in held if each.parameter),
+def _regions(profile: Profile) -> tuple[RegionSummary, ...]:
+    return tuple(
+        RegionSummary(
+            position,
+            region.captured_hash,
+            region.graph.hash(),
+            len(region.graph.ops),
+            len(region.graph.values),
+            region.graph.base_seconds,
         )
-        for node, held in nodes.items()
-    ]
-    return tuple(sorted(summaries, key=lambda each: (-each.bytes, each.node)))
-
-
-def render(report: ProfileReport) -> Iterator[Part]:
-    """The report for people."""
-    yield _overview(report)
-    yield _peak(report)
-    yield _largest(report)
-    yield _regions(report)
-    yield _saved(report)
-
-
-def _overview(report: ProfileReport) -> Facts:
-    return Facts(
-        f"Profile {text.of_id(report.id)}",
-        [
-            ("script", " ".join((report.script, *report.arguments))),
-            ("model", f"{report.model}, {text.of_count(report.parameters)} parameters"),
-            ("shape", report.shape),
-            ("device", report.device),
-            ("recorded", f"{text.of_time(report.created)} UTC"),
-            ("versions", ", ".join(f"{k} {v}" for k, v in report.versions.items())),
-            ("peak", f"{text.of_bytes(report.peak_bytes)} measured, whole process"),
-            ("resident", f"{text.of_bytes(report.resident_bytes)} measured, when a step begins"),
-            ("step time", _step_time(report)),
-        ],
+        for position, region in enumerate(profile.regions)
     )
 
 
-def _step_time(report: ProfileReport) -> str | None:
-    if report.step_seconds is None:
+def _device(profile: Profile) -> DeviceSummary | None:
+    use = profile.device_use
+    if use is None:
         return None
-    return f"{text.of_seconds(report.step_seconds)} measured, unrecorded step"
-
-
-def _peak(report: ProfileReport) -> Table:
-    total = sum(each.bytes for each in report.at_peak)
-    rows = [
-        (
-            each.category,
-            text.of_count(each.blocks),
-            text.of_bytes(each.bytes),
-            text.of_share(each.bytes, total),
-        )
-        for each in report.at_peak
-    ]
-    title = f"At the peak (event {report.peak_event} of {report.events}), measured"
-    return Table(title, ["category", "blocks>", "bytes>", "share>"], rows)
-
-
-def _largest(report: ProfileReport) -> Table:
-    rows = [
-        (text.of_bytes(each.bytes), each.category, each.op, text.of_source(each.source))
-        for each in report.largest_at_peak
-    ]
-    title = "Largest blocks at the peak, measured"
-    return Table(title, ["bytes>", "category", "op", "source"], rows)
-
-
-def _regions(report: ProfileReport) -> Table:
-    rows = [
-        (
-            str(each.region),
-            text.of_id(each.graph),
-            text.of_count(each.ops),
-            text.of_count(each.values),
-            text.of_seconds(each.seconds),
-        )
-        for each in report.regions
-    ]
-    title = "Captured regions; seconds measured op by op"
-    return Table(title, ["region>", "graph", "ops>", "values>", "seconds>"], rows)
-
-
-def _saved(report: ProfileReport) -> Table:
-    rows = [
-        (
-            each.node,
-            text.of_count(each.tensors),
-            text.of_bytes(each.bytes),
-            text.of_bytes(each.parameter_bytes) if each.parameter_bytes else "",
-        )
-        for each in report.saved[:TOP]
-    ]
-    title = "Kept by autograd between forward and backward, measured"
-    return Table(title, ["node", "tensors>", "bytes>", "parameters>"], rows)
+    return DeviceSummary(
+        use.name,
+        use.driver,
+        use.total_bytes,
+        use.other_processes,
+        len(use.samples),
+        max((sample.used_bytes for sample in use.samples), default=None),
+        use.beyond_bytes,
+    )

@@ -12,7 +12,7 @@ from rich import box, table
 from rich.console import Console
 
 from fastsa.report import graphics
-from fastsa.report.layout import Curve, Facts, Paragraph, Part, Table
+from fastsa.report.layout import Area, Curve, Facts, Paragraph, Part, Table
 from fastsa.report.text import printable
 
 NARROW = 120  # fewer columns do without some of a table's
@@ -21,6 +21,7 @@ MEDIUM = 70  # fewer do without bars
 PIPE_WIDTH = 400  # nobody looks at a pipe's width; wide enough that no cell is folded
 PARAGRAPH_WIDTH = 100
 BAR_WIDTH = 10
+AREA_HEIGHT = 8
 
 
 def show(parts: Iterable[Part]) -> None:
@@ -50,6 +51,8 @@ def _print(console: Console, part: Part, width: int) -> None:
             console.print(_table(console, part, width))
         case Curve():
             console.print(_curve(part, width))
+        case Area():
+            console.print("\n".join(_area(part, width)))
 
 
 def _width() -> int:
@@ -79,6 +82,19 @@ def _curve(part: Curve, width: int) -> table.Table:
     for name, amounts in part.lines:
         grid.add_row(printable(name), graphics.curve(amounts, most, room, plain=_plain()))
     return grid
+
+
+def _area(part: Area, width: int) -> list[str]:
+    indent = len(part.top) + 2
+    room = max(1, min(width - indent - 1, len(part.amounts)))
+    lines = graphics.area(part.amounts, room, AREA_HEIGHT, plain=_plain())
+    names = ["" for _ in lines]
+    names[0], names[-1] = part.top, "0"
+    drawn = [f"{name:>{indent - 2}}  {line}" for name, line in zip(names, lines, strict=True)]
+    below = [graphics.spans(part.spans, room, plain=_plain())] if part.spans else []
+    if part.mark is not None:
+        below.insert(0, graphics.mark(*part.mark, room, plain=_plain()))
+    return [each.rstrip() for each in (*drawn, *(" " * indent + line for line in below))]
 
 
 def _table(console: Console, part: Table, width: int) -> table.Table:
