@@ -130,6 +130,13 @@ class Store:
         rows = self._connection.rows(sql, bare(captured_hash), device)
         return msgspec.convert(dict(rows[0]), ProfileSummary) if rows else None
 
+    def profile_of(self, graph_hash: str) -> str | None:
+        """The id of the latest profile with this graph."""
+        sql = """SELECT id FROM graphs JOIN profiles ON profiles.number = graphs.profile
+                 WHERE hash = ? ORDER BY profiles.number DESC LIMIT 1"""
+        rows = self._connection.rows(sql, bare(graph_hash))
+        return str(rows[0]["id"]) if rows else None
+
     # Graphs
 
     def add_graph(self, graph: Graph, captured_hash: str | None = None) -> str:
@@ -235,6 +242,14 @@ class Store:
                  AND curve IS NOT NULL AND status IN ('optimal', 'feasible') LIMIT 1"""
         local = min(budget_bytes, INT64_MAX)
         return bool(self._connection.rows(sql, key.digest(), local, base_seconds))
+
+    def latest_curve(self, graph_hash: str, device: str) -> tuple[Plan, ...]:
+        """The plans of the latest curve of a graph on a device, the highest budget first."""
+        where = """curve = (SELECT curve FROM plans WHERE graph = ? AND device = ?
+                   AND curve IS NOT NULL ORDER BY number DESC LIMIT 1)
+                   ORDER BY budget_bytes DESC"""
+        intact = self._intact("plan", Plan, where, [bare(graph_hash), device], [])
+        return tuple(plan for _, plan in intact)
 
     def _why_missed(self, digest: str) -> str:
         others = self._connection.rows("SELECT 1 FROM plans WHERE key = ? LIMIT 1", digest)

@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": "Hold fastsa against other ways to choose what to recompute.",
     "list": "List what is stored.",
     "show": "Show a profile, graph, plan or run.",
+    "report": "Draw a profile's memory and time, as one HTML file.",
     "export": "Write a stored graph, plan, profile or run to a file.",
     "rm": "Remove what is stored, with what hangs on it.",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -41,12 +41,32 @@ class Whole(msgspec.Struct, frozen=True):
 
 def render(curve: Curve, graph: Graph, whole: Whole, use: str | None = None) -> Iterator[Part]:
     """The table of points and the facts below it; `use` is the command to run next."""
-    yield Table(
-        f"{graph.name}: bytes of {whole.name}, time in percent of the step's op times, predicted",
-        ("budget>", "of peak>", "extra time>", "%>", "bound %>", "gap %>", "peak>", ""),
+    title = f"{graph.name}: bytes of {whole.name}, time in percent of the step's op times, predicted"
+    yield points(curve, title, whole)
+    yield Facts("Where it ends", list(_facts(curve, graph, whole, use)))
+
+
+def points(curve: Curve, title: str, whole: Whole) -> Table:
+    """The plans of a curve, one per line."""
+    return Table(
+        title,
+        ("budget>", "of peak>", "extra time>?", "%>", "bound %>", "gap %>?", "peak>?", ""),
         [_row(each, curve, whole) for each in curve.plans],
     )
-    yield Facts("Where it ends", list(_facts(curve, graph, whole, use)))
+
+
+def of_plans(plans: Sequence[Plan]) -> Curve:
+    """The curve of stored plans, the highest budget first; whether all were searched is unknown."""
+    first = plans[0]
+    return Curve(
+        graph=first.graph,
+        complete=False,
+        base_peak_bytes=first.base_peak_bytes,
+        base_seconds=first.base_seconds,
+        minimum_budget_bytes=first.minimum_budget_bytes,
+        minimum_budget_op=first.minimum_budget_op,
+        plans=tuple(plans),
+    )
 
 
 def _row(plan: Plan, curve: Curve, whole: Whole) -> tuple[str, ...]:

@@ -44,8 +44,9 @@ class DeviceSummary(msgspec.Struct, frozen=True):
 class ProfileReport(msgspec.Struct, frozen=True, kw_only=True):
     """All but `minimum_budget_bytes` is measured; bytes are the whole process's on the device.
 
-    `ops_from` says where the seconds of `ops` and `modules` are from: the recorded step, or the
-    ops of the captured graph, each run alone; `op_seconds` is the sum over all. `levels` are those of the recorded step.
+    `ops_from` says where the seconds of `ops`, `modules` and `layers` (repeated modules together)
+    are from: the recorded step, or the ops of the captured graph, each run alone; `op_seconds` is
+    the sum over all. `levels` are those of the recorded step.
     """
 
     schema: Literal["fastsa.show.profile/2"] = "fastsa.show.profile/2"
@@ -78,6 +79,7 @@ class ProfileReport(msgspec.Struct, frozen=True, kw_only=True):
     op_seconds: float
     ops: tuple[TimeOf, ...]
     modules: tuple[TimeOf, ...]
+    layers: tuple[TimeOf, ...]
     nodes: tuple[TimeOf, ...]
     step_parts: tuple[StepPart, ...]
     device_use: DeviceSummary | None
@@ -126,6 +128,7 @@ def summarize(profile_id: str, profile: Profile, *, top: int = TOP) -> ProfileRe
         op_seconds=float(sum(each.seconds for each in ops)),
         ops=times.by_op(ops)[:top],
         modules=times.by_module(ops)[:top],
+        layers=times.by_layer(ops)[:top],
         nodes=times.by_node(profile.nodes)[:top],
         step_parts=profile.step_parts,
         device_use=_device(profile),

@@ -107,7 +107,7 @@ def largest(report: ProfileReport) -> Table:
         )
         for each in report.largest_at_peak
     ]
-    columns = ["bytes>", "category", "op", "module", "source", "alive?"]
+    columns = ["bytes>", "category", "op", "module", "source?", "alive?"]
     return _filled(Table("Largest blocks at the peak, measured", columns, rows))
 
 
@@ -231,7 +231,7 @@ def regions(report: ProfileReport) -> Table:
         for each in report.regions
     ]
     title = "Captured regions; seconds measured op by op"
-    return Table(title, ["region>", "graph", "ops>", "values>", "seconds>"], rows)
+    return Table(title, ["region>", "graph", "ops>", "values>?", "seconds>"], rows)
 
 
 def device(report: ProfileReport) -> Facts | None:
@@ -253,7 +253,8 @@ def device(report: ProfileReport) -> Facts | None:
     if state is not None:
         used = text.of_bytes(state.allocated_bytes)
         held = f"{text.of_bytes(state.reserved_bytes)}, {used} in use"
-        free = f"{text.of_bytes(state.largest_free_bytes)} of {text.of_count(state.free_blocks)}"
+        count = text.of_count(state.free_blocks)
+        free = f"{text.of_bytes(state.largest_free_bytes)}, of {count} free blocks"
         pairs += [("reserved", f"{held} after the step"), ("largest free block", free)]
     return Facts("The device, measured", pairs) if pairs else None
 

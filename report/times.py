@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from fastsa.planner.explain.groups import layers
 from fastsa.profiler.profile import NodeTime, OpTime, Profile
 from fastsa.profiler.timeline import PHASES, Phase
 
@@ -50,6 +51,12 @@ def by_op(ops: Iterable[OpTime]) -> tuple[TimeOf, ...]:
 def by_module(ops: Iterable[OpTime]) -> tuple[TimeOf, ...]:
     """One line per module, the slowest first; empty if no module is known."""
     found = _grouped(ops, lambda each: each.module)
+    return found if any(each.label for each in found) else ()
+
+
+def by_layer(ops: Iterable[OpTime]) -> tuple[TimeOf, ...]:
+    """The same with repeated layers together: all of `blocks.0.mlp`, ... are `blocks.*.mlp`."""
+    found = _grouped(ops, lambda each: layers(each.module) if each.module else None)
     return found if any(each.label for each in found) else ()
 
 

@@ -1,0 +1,35 @@
+"""What a page is about: a profile, and what the store knows of its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from fastsa.planner.graph import Graph
+from fastsa.planner.plan import Plan
+from fastsa.profiler.profile import Profile
+from fastsa.runtime.run import Run
+
+
+class PlanUse(msgspec.Struct, frozen=True):
+    """A plan of one of the profile's graphs, with its runs, latest first."""
+
+    id: str
+    plan: Plan
+    runs: Sequence[Run] = ()
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """A profile with its id; `curve` are the plans of a curve of its graph, highest budget first."""
+
+    id: str
+    profile: Profile
+    use: PlanUse | None = None
+    curve: Sequence[Plan] = ()
+
+    @property
+    def graph(self) -> Graph | None:
+        """The graph of the whole step: that of the only region."""
+        regions = self.profile.regions
+        return regions[0].graph if len(regions) == 1 else None
