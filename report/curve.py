@@ -41,7 +41,9 @@ class Whole(msgspec.Struct, frozen=True):
 
 def render(curve: Curve, graph: Graph, whole: Whole, use: str | None = None) -> Iterator[Part]:
     """The table of points and the facts below it; `use` is the command to run next."""
-    title = f"{graph.name}: bytes of {whole.name}, time in percent of the step's op times, predicted"
+    title = (
+        f"{graph.name}: bytes of {whole.name}, time in percent of the step's op times, predicted"
+    )
     yield points(curve, title, whole)
     yield Facts("Where it ends", list(_facts(curve, graph, whole, use)))
 

@@ -17,15 +17,16 @@ class Moment(msgspec.Struct, frozen=True, gc=False):
     """What is alive just after an event; the first moment, event -1, is before all of them.
 
     `at` is in seconds from the start of the step, or the number of events so far where the
-    timeline has no times. `bytes` are by category, in the order of CATEGORIES. `born` is the
-    position of the block born by the event, None if it only released.
+    timeline has no times. `bytes` are by category, in the order of CATEGORIES. `block` is the
+    position of the block that the event was about; `born`: it was born, not released.
     """
 
     event: int
     at: float
     total: int
     bytes: tuple[int, ...]
-    born: int | None
+    block: int | None
+    born: bool
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -37,8 +38,8 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Levels(msgspec.Struct, frozen=True):
-    """Moments in the order of events. Between two of them nothing higher than the later was left
-    out, and the highest of the step is among them.
+    """Moments in the order of events. Between two of them nothing higher than both was left out,
+    so the highest of the step is among them.
 
     `timed`: the axis is seconds, up to `end`; else it is events.
     """
@@ -99,19 +100,19 @@ def _states(timeline: Timeline, timed: bool) -> Iterator[Moment]:
         if block.birth is None:
             alive[category_of[block.site]] += block.bytes
     total, at = sum(alive), 0.0
-    yield Moment(-1, at, total, tuple(alive), None)
+    yield Moment(-1, at, total, tuple(alive), None, False)
     for event, changes in _events(blocks):
-        born = None
+        about, born = changes[0]
         for position, is_birth in changes:
             block = blocks[position]
             size = block.bytes if is_birth else -block.bytes
             alive[category_of[block.site]] += size
             total += size
-            if is_birth:
-                born = position
+            if is_birth and not born:
+                about, born = position, True
             # Threads may note their times a little out of order.
             at = max(at, (block.birth_seconds if is_birth else block.death_seconds) or 0.0)
-        yield Moment(event, at if timed else float(event), total, tuple(alive), born)
+        yield Moment(event, at if timed else float(event), total, tuple(alive), about, born)
 
 
 def _events(blocks: Sequence[Allocation]) -> Iterator[tuple[int, list[tuple[int, bool]]]]:
@@ -160,9 +161,9 @@ def _phases(timeline: Timeline, moments: Sequence[Moment], end: float) -> tuple[
     """Stretches of births in one phase; a short one is the neighbour's before it."""
     spans: list[Span] = []
     for moment in moments:
-        if moment.born is None:
+        if moment.block is None or not moment.born:
             continue
-        phase = timeline.site(timeline.allocations[moment.born]).phase
+        phase = timeline.site(timeline.allocations[moment.block]).phase
         if phase is None or (spans and spans[-1].phase == phase):
             continue
         if spans:

@@ -140,7 +140,7 @@ def _kept_table(title: str, name: str, lines: Sequence[KeptModule], whole: int) 
         )
         for each in lines
     ]
-    columns = [name, "kept by?", "tensors>", "bytes>", "share|", "waits up to>"]
+    columns = [name, "kept by?", "tensors>?", "bytes>", "share|", "waits up to>"]
     return _filled(Table(title, columns, rows))
 
 

@@ -109,11 +109,12 @@ def treemap(tiles: Sequence[Tile], names: str) -> Figure:
         "hovertemplate": "%{customdata}<extra></extra>",
         "branchvalues": "total",
         "textinfo": "label+text",
+        "meta": {"mostlycolor": [colour(tiles[i].mostly) for i in shown]},
         "textfont": {"color": [_tile_ink(tiles[i]) for i in shown]},
         "marker": {
             "colors": [colour(tiles[i].category or "tile") for i in shown],
             "line": {"color": colour("page"), "width": 0.5},
-            "pad": {"t": 17, "l": 1, "r": 1, "b": 1},
+            "pad": {"t": 21, "l": 1, "r": 1, "b": 1},
         },
         "tiling": {"pad": 1},
         "pathbar": {"visible": True, "thickness": 22},
@@ -186,7 +187,11 @@ def curve(plans: Sequence[Plan], resident: int, knee: Plan | None) -> Figure:
     def percent(seconds: float, plan: Plan) -> float:
         return 100 * seconds / plan.base_seconds if plan.base_seconds else 0.0
 
-    line: Settings = {"type": "scatter", "x": budgets, "customdata": [_point(p, resident) for p in plans]}
+    line: Settings = {
+        "type": "scatter",
+        "x": budgets,
+        "customdata": [_point(p, resident) for p in plans],
+    }
     bound = [percent(plan.lower_bound_seconds, plan) for plan in plans]
     extra = [percent(plan.extra_seconds, plan) for plan in plans]
     traces = [
@@ -211,7 +216,9 @@ def curve(plans: Sequence[Plan], resident: int, knee: Plan | None) -> Figure:
         },
     ]
     if knee is not None:
-        traces.append(_spot(resident + knee.budget_bytes, percent(knee.extra_seconds, knee), "knee"))
+        traces.append(
+            _spot(resident + knee.budget_bytes, percent(knee.extra_seconds, knee), "knee")
+        )
     return figure(
         traces,
         shapes=[_vertical(least, "budget")],
@@ -260,7 +267,15 @@ def _vertical(x: float, name: str) -> Settings:
 
 def _note(x: float, y: float, words: str, name: str, **more: Any) -> Settings:
     font = {"color": colour(name), "size": 12}
-    return {"x": x, "y": y, "text": words, "showarrow": False, "font": font, "xanchor": "left", **more}
+    return {
+        "x": x,
+        "y": y,
+        "text": words,
+        "showarrow": False,
+        "font": font,
+        "xanchor": "left",
+        **more,
+    }
 
 
 def device(use: DeviceUse) -> Figure:
@@ -269,7 +284,7 @@ def device(use: DeviceUse) -> Figure:
     most = max(sample.used_bytes for sample in use.samples)
     unit, name = axis.unit_of_seconds(max(seconds))
     across = axis.scaled(seconds, unit)
-    sizes_of = [
+    sizes_of: list[list[int | None]] = [
         [sample.used_bytes for sample in use.samples],
         [sample.process_bytes for sample in use.samples],
         [sample.allocator_bytes for sample in use.samples],

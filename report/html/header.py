@@ -41,7 +41,9 @@ def of(report: ProfileReport, planned: PlannedStep | None, subject: Subject) -> 
         "header",
         element("div", name, toggle, class_="top"),
         element("h1", report.model),
-        element("p", f"{count} parameters, input {report.shape}, on {report.device}", class_="shape"),
+        element(
+            "p", f"{count} parameters, input {report.shape}, on {report.device}", class_="shape"
+        ),
         element("ul", *numbers, class_="numbers"),
     )
 
@@ -63,9 +65,7 @@ def _numbers(report: ProfileReport) -> Iterator[Markup]:
         yield _number("Would have fitted", size, "predicted", "the smallest budget")
 
 
-def _planned_numbers(
-    report: ProfileReport, planned: PlannedStep, use: PlanUse
-) -> Iterator[Markup]:
+def _planned_numbers(report: ProfileReport, planned: PlannedStep, use: PlanUse) -> Iterator[Markup]:
     plan = planned.plan
     less = text.of_difference(planned.peak_bytes, report.peak_bytes)
     size = text.of_bytes(planned.peak_bytes)

@@ -38,8 +38,24 @@
 
   const config = { displayModeBar: false, responsive: true, doubleClick: "reset", showTips: false };
 
+  // On a phone there is no room for the modules of modules: the deepest has their main colour.
+  const DEEPEST = 5;
+  function shallow(trace) {
+    const depth = {};
+    trace.ids.forEach((id, i) => { depth[id] = trace.parents[i] === "" ? 1 : depth[trace.parents[i]] + 1; });
+    const cut = trace.ids.map((id) => depth[id] === DEEPEST);
+    const either = (usual, instead) => usual.map((each, i) => (cut[i] ? instead(i) : each));
+    const colors = either(trace.marker.colors, (i) => trace.meta.mostlycolor[i]);
+    const ink = either(trace.textfont.color, () => "var(--on-colour)");
+    const marker = { ...trace.marker, colors };
+    return { ...trace, maxdepth: DEEPEST, marker, textfont: { color: ink } };
+  }
+
   function draw(plot) {
-    const figure = figures[plot.dataset.figure];
+    let figure = figures[plot.dataset.figure];
+    if (narrow() && figure.data[0].type === "treemap") {
+      figure = { ...figure, data: figure.data.map(shallow) };
+    }
     if (figure.layout.height) plot.style.setProperty("--height", `${figure.layout.height}px`);
     return Plotly.react(plot, coloured(figure.data), layout(plot, figure), config);
   }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 import msgspec
@@ -17,15 +17,17 @@ Path = tuple[str, ...]
 
 
 class Tile(msgspec.Struct, frozen=True):
-    """A module or, as `category`, what a module itself holds of one; ids are positions.
+    """A module or, as `category`, what a module itself holds of one; a parent is a position.
 
-    A module's bytes are the sum of its tiles'. The first tile, the whole, has no parent.
+    A module's bytes are the sum of its tiles', `mostly` of the category `mostly`. The first tile,
+    the whole, has no parent.
     """
 
     label: str
     parent: int | None
     bytes: int
     blocks: int
+    mostly: str
     category: str | None = None
     module: str | None = None
 
@@ -36,7 +38,7 @@ def of(blocks: Iterable[Block]) -> tuple[Tile, ...]:
     for each in blocks:
         members[tuple(each.module.split(".")) if each.module else ()].append(each)
     whole = [each for held in members.values() for each in held]
-    tiles: list[Tile] = [Tile("everything", None, _bytes(whole), len(whole))]
+    tiles: list[Tile] = [_tile("everything", None, whole)]
     _grow(tiles, 0, (), members, _SMALLEST * tiles[0].bytes)
     return tuple(tiles)
 
@@ -59,7 +61,7 @@ def _grow(
         deeper = _common(inside) if len(inside) > 1 else next(iter(inside))
         module = ".".join(deeper)
         label = ".".join(deeper[len(part) - 1 :])
-        tiles.append(Tile(label, parent, _bytes(held), len(held), module=module))
+        tiles.append(_tile(label, parent, held, module=module))
         _grow(tiles, len(tiles) - 1, deeper, inside, least)
     tiles += _by_category(own, parent, ".".join(path) or None)
 
@@ -75,7 +77,21 @@ def _by_category(blocks: Iterable[Block], parent: int, module: str | None) -> It
     for each in blocks:
         members[each.category].append(each)
     for category, held in members.items():
-        yield Tile(category, parent, _bytes(held), len(held), category, module)
+        yield _tile(category, parent, held, category, module)
+
+
+def _tile(
+    label: str,
+    parent: int | None,
+    blocks: Sequence[Block],
+    category: str | None = None,
+    module: str | None = None,
+) -> Tile:
+    sizes = dict.fromkeys([*(each.category for each in blocks), "other"], 0)
+    for each in blocks:
+        sizes[each.category] += each.bytes
+    mostly = max(sizes, key=lambda name: sizes[name])
+    return Tile(label, parent, _bytes(blocks), len(blocks), mostly, category, module)
 
 
 def _bytes(blocks: Iterable[Block]) -> int:

@@ -23,7 +23,11 @@ class Section(msgspec.Struct, frozen=True):
 
 
 def section(
-    id: str, name: str, says: str | Markup, *parts: Markup, figures: Mapping[str, Figure] | None = None
+    id: str,
+    name: str,
+    says: str | Markup,
+    *parts: Markup,
+    figures: Mapping[str, Figure] | None = None,
 ) -> Section:
     """A section; `says` tells how to read it."""
     content = joined(element("h2", name), element("p", says, class_="says"), *parts)

@@ -113,7 +113,12 @@ def time(report: ProfileReport) -> Section:
     drawn = {}
     for name, title, lines, table in (
         ("ops", "By op", report.ops, profile_tables.time_by_op),
-        ("modules", "By module, repeated layers together", report.layers, profile_tables.time_by_module),
+        (
+            "modules",
+            "By module, repeated layers together",
+            report.layers,
+            profile_tables.time_by_module,
+        ),
     ):
         if lines:
             drawn[name] = figures.times(lines)
@@ -176,11 +181,12 @@ def origin(report: ProfileReport) -> Section:
         ("recorded", f"{text.of_time(report.created)} UTC"),
         ("device", report.device),
         ("versions", ", ".join(f"{name} {version}" for name, version in report.versions.items())),
-        ("allocations", f"{text.of_count(report.allocations)} in {text.of_count(report.events)} events"),
+        (
+            "allocations",
+            f"{text.of_count(report.allocations)} in {text.of_count(report.events)} events",
+        ),
         ("profile", text.of_id(report.id)),
     ]
     facts = tables.facts(Facts("The recording", pairs))
     regions = tables.of_table(profile_tables.regions(report))
     return section("about", "About this profile", "How these numbers came about.", facts, regions)
-
-

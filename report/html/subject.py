@@ -21,7 +21,7 @@ class PlanUse(msgspec.Struct, frozen=True):
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """A profile with its id; `curve` are the plans of a curve of its graph, highest budget first."""
+    """A profile with its id; `curve`: the plans of a curve of its graph, highest budget first."""
 
     id: str
     profile: Profile

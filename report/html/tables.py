@@ -88,10 +88,13 @@ def _row(table: Table, position: int, folded: bool) -> Markup:
 
 def _cell(column: str, content: str) -> Markup:
     bar = column.endswith("|") and content
-    dot = swatch(content) if content in CATEGORIES and column.startswith(("cat", "mostly")) else None
+    dot = (
+        swatch(content) if content in CATEGORIES and column.startswith(("cat", "mostly")) else None
+    )
     style = f"--share:{content.rstrip('%')}" if bar else None
+    pieces = [content] if "number" in (_class(column) or "") else _breakable(content)
     kind = " ".join(filter(None, (_class(column), "kind" if dot else None)))
-    return element("td", dot, *_breakable(content), class_=kind or None, style=style)
+    return element("td", dot, *pieces, class_=kind or None, style=style)
 
 
 def _breakable(content: str) -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fastsa.profiler.timeline import CATEGORIES, Timeline
 from fastsa.report import text
 from fastsa.report.html import axis
@@ -65,7 +67,7 @@ def _categories(levels: Levels, unit: float) -> Iterator[Settings]:
 def _closed(levels: Levels) -> Sequence[Moment]:
     """The moments, and the end of the axis, which the last one holds until."""
     last = levels.moments[-1]
-    end = Moment(last.event, levels.end, last.total, last.bytes, None)
+    end = msgspec.structs.replace(last, at=levels.end)
     return (*levels.moments, end)
 
 
@@ -87,14 +89,15 @@ def _total(timeline: Timeline, levels: Levels, unit: float) -> Settings:
 def _moment_hover(timeline: Timeline, levels: Levels, moment: Moment) -> str:
     when = text.of_seconds(moment.at) if levels.timed else f"event {moment.event}"
     alive = f"{text.of_bytes(moment.total)} alive at {when}"
-    if moment.born is None:
+    if moment.block is None:
         return hover(alive)
-    block = timeline.allocations[moment.born]
+    block = timeline.allocations[moment.block]
     site = timeline.site(block)
-    phase = f", {site.phase}" if site.phase else ""
+    phase = f", {site.phase}" if site.phase and moment.born else ""
     return hover(
         alive + phase,
-        f"{site.op or 'an allocation'}: {text.of_bytes(block.bytes)}, {site.category}",
+        f"{site.op or site.category}: {text.of_bytes(block.bytes)}"
+        f" {'allocated' if moment.born else 'released'}, {site.category}",
         f"in {site.module}" if site.module else None,
         f"at {text.of_source(site.source)}" if site.source else None,
     )
@@ -102,7 +105,13 @@ def _moment_hover(timeline: Timeline, levels: Levels, moment: Moment) -> str:
 
 def _peak(levels: Levels, unit: float) -> Settings:
     peak = levels.peak
-    side = "right" if peak.at < 0.25 * levels.end else "left" if peak.at > 0.75 * levels.end else "center"
+    side = (
+        "right"
+        if peak.at < 0.25 * levels.end
+        else "left"
+        if peak.at > 0.75 * levels.end
+        else "center"
+    )
     return {
         "type": "scatter",
         "mode": "markers+text",

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import msgspec
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "cache"))
-
 import builders
+import msgspec
 
 from fastsa.planner.graph import Graph
 from fastsa.profiler.profile import (
@@ -52,7 +46,9 @@ class Memory:
         self.live += size
         self.resident += size
         self.peak = (self.live, -1)
-        return self._add(Allocation(size, None, None, None, None, self._site(Site(category, module=module))))
+        return self._add(
+            Allocation(size, None, None, None, None, self._site(Site(category, module=module)))
+        )
 
     def allocate(self, size: int, site: Site) -> int:
         """Returns the position of the block."""
@@ -92,6 +88,10 @@ def _name(layer: int, part: str) -> str:
     return f"transformer.h.{layer}.{part}"
 
 
+def _module(layer: int, part: str, evil: str) -> str:
+    return f"{_name(layer, part)}.{evil}" if part == PARTS[0][0] else _name(layer, part)
+
+
 def _resident(memory: Memory, layers: int, evil: str) -> None:
     for layer in range(layers):
         for part, *_ in PARTS:
@@ -109,7 +109,7 @@ def _forward(memory: Memory, layers: int, evil: str) -> list[tuple[int, int, str
     kept = []
     for layer in range(layers):
         for number, (part, op, node, size) in enumerate(PARTS):
-            module = _name(layer, part) if number else f"{_name(layer, part)}.{evil}"
+            module = _module(layer, part, evil)
             source = f"/home/someone/project/model.py:{20 + number}"
             scratch = memory.allocate(MIB, Site("workspace", "forward", op, module, source))
             made = Site("activation", "forward", op, module, source, node)
@@ -147,7 +147,16 @@ def timeline(layers: int = 6, evil: str = "proj") -> Timeline:
 
 def _saved(whole: Timeline) -> tuple[Saved, ...]:
     found = [
-        Saved("AddmmBackward0", "mat1", MIB, (512, 512), "float32", True, "aten::addmm", "transformer.h.0")
+        Saved(
+            "AddmmBackward0",
+            "mat1",
+            MIB,
+            (512, 512),
+            "float32",
+            True,
+            "aten::addmm",
+            "transformer.h.0",
+        )
     ]
     for block in whole.allocations:
         site = whole.site(block)
@@ -171,19 +180,30 @@ def _saved(whole: Timeline) -> tuple[Saved, ...]:
     return tuple(found)
 
 
-def _ops(layers: int) -> tuple[OpTime, ...]:
+def _ops(layers: int, evil: str) -> tuple[OpTime, ...]:
     phases: tuple[Phase, ...] = ("forward", "backward")
-    return tuple(
-        OpTime(op, phase, _name(layer, part), f"model.py:{20 + number}", 2, 1e-4 * size * (1 + back))
+    found = [
+        OpTime(
+            op,
+            phase,
+            _module(layer, part, evil),
+            f"model.py:{20 + number}",
+            2,
+            1e-4 * size * (1 + back),
+        )
         for layer in range(layers)
         for number, (part, op, _, size) in enumerate(PARTS)
         for back, phase in enumerate(phases)
-    ) + (OpTime("aten::_foreach_add", "optimizer", None, "train.py:40", layers, 1.2e-3),)
+    ]
+    stepped = OpTime("aten::_foreach_add", "optimizer", None, "train.py:40", layers, 1.2e-3)
+    return (*found, stepped)
 
 
 def _device() -> DeviceUse:
     samples = tuple(
-        DeviceSample(i * 0.05, (2000 + 40 * min(i, 20)) * MIB, (700 + 40 * min(i, 20)) * MIB, 40 * i * MIB)
+        DeviceSample(
+            i * 0.05, (2000 + 40 * min(i, 20)) * MIB, (700 + 40 * min(i, 20)) * MIB, 40 * i * MIB
+        )
         for i in range(30)
     )
     return DeviceUse("NVIDIA Test 80GB", "570.1", 80 << 30, 1, samples)
@@ -213,8 +233,12 @@ def full(
         regions=(Region(builders.captured(measured), measured),),
         allocator_peak_bytes=whole.peak_bytes - 3 * MIB,
         recorded_seconds=whole.seconds,
-        step_parts=(StepPart("forward ops", 0.03), StepPart("backward ops", 0.06), StepPart("launch and Python", 0.01)),
-        ops=_ops(layers),
+        step_parts=(
+            StepPart("forward ops", 0.03),
+            StepPart("backward ops", 0.06),
+            StepPart("launch and Python", 0.01),
+        ),
+        ops=_ops(layers, evil),
         nodes=tuple(NodeTime(node, _name(0, part), layers, 1e-3) for part, _, node, _ in PARTS),
         device_use=_device(),
         fragmentation=Fragmentation(900 * MIB, 700 * MIB, 64 * MIB, 12),
