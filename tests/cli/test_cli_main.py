@@ -52,6 +52,7 @@ OPTIONS = {
     "compare": {"--graph", "--budget", "--algorithm", "--time-limit", "--json", "--picture"},
     "list": {"--kind", "--json"},
     "show": {"--json"},
+    "report": {"--html", "-o", "--plan"},
     "export": {"--output", "-o", "--what", "--region"},
     "rm": {"--yes", "-y"},
 }

@@ -24,7 +24,9 @@ KEYS = {
         status curve""",
     "profile": """schema id created script arguments model parameters shape device versions
         resident_bytes peak_bytes step_seconds peak_event events at_peak largest_at_peak regions
-        saved""",
+        saved allocator_peak_bytes recorded_seconds allocations levels at_peak_by_source
+        saved_by_module saved_by_layer ops_from op_seconds ops modules layers nodes step_parts
+        device_use fragmentation missing ended minimum_budget_bytes""",
     "graph": """schema id name device resident_bytes ops values recomputable_ops seconds segments
         slowest_targets slowest_ops""",
     "plan": """schema id created graph graph_name device torch cuda status budget_bytes peak_bytes
@@ -69,7 +71,7 @@ class TestShow:
     def test_json_keys(self, fastsa: Fastsa, filled: Filled, kind: str) -> None:
         shown = only_json(fastsa("show", filled.ids[kind][:12], "--json"))
         assert set(shown) == set(KEYS[kind].split())
-        assert shown["schema"] == f"fastsa.show.{kind}/1"
+        assert shown["schema"] == f"fastsa.show.{kind}/{2 if kind == 'profile' else 1}"
         assert shown["id"] == filled.ids[kind]
 
     def test_profile(self, fastsa: Fastsa, filled: Filled) -> None:
@@ -78,7 +80,7 @@ class TestShow:
             "parameter": 1024,
             "optimizer": 3072,
             "gradient": 4096,
-            "saved": 5120,
+            "input": 5120,
         }
         assert [one["bytes"] for one in shown["largest_at_peak"]] == [5120, 4096, 3072, 1024]
         assert shown["saved"] == [

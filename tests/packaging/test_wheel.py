@@ -49,6 +49,7 @@ def test_the_wheel_is_whole_and_imports_from_anywhere(tmp_path: Path) -> None:
         names = archive.namelist()
     assert modules(names) == modules_in_checkout()
     assert "fastsa/py.typed" in names
+    assert {"fastsa/report/html/page.css", "fastsa/report/html/page.js"} <= set(names)
     assert {name.split("/")[0] for name in names} == {
         "fastsa",
         f"fastsa-{version('fastsa')}.dist-info",

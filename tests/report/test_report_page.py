@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +67,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Visit:
     """A page, and all that it said, asked and fetched."""
 
-    def __init__(self, browser: Any, path: Path, **settings: Any) -> None:
-        self.context = browser.new_context(**{"viewport": DESKTOP, **settings})
-        self.page = self.context.new_page()
+    def __init__(self, page: Any, path: Path) -> None:
+        self.tab = page
         self.complaints: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", self._dialog)
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
+        self.tab.on("console", lambda message: self.complaints.append(message.text))
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("dialog", self._dialog)
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.goto(path.as_uri())
         self.wait("document.documentElement.dataset.ready", "true")
 
     def _dialog(self, dialog: Any) -> None:
@@ -84,22 +83,22 @@ class Visit:
         dialog.dismiss()
 
     def run(self, script: str) -> Any:
-        return self.page.evaluate(script)
+        return self.tab.evaluate(script)
 
     def hover(self, figure: str, across: float, up: float) -> None:
-        plot = self.page.locator(f"[data-figure={figure}]")
+        plot = self.tab.locator(f"[data-figure={figure}]")
         plot.scroll_into_view_if_needed()
         box = plot.bounding_box()
-        self.page.mouse.move(box["x"] + across * box["width"], box["y"] + up * box["height"])
+        self.tab.mouse.move(box["x"] + across * box["width"], box["y"] + up * box["height"])
 
     def hover_point(self, figure: str) -> None:
         """The second of the bars or points of the first trace."""
-        self.page.locator(f"[data-figure={figure}]").scroll_into_view_if_needed()
-        self.page.locator(f"[data-figure={figure}] .points path").nth(1).hover(force=True)
+        self.tab.locator(f"[data-figure={figure}]").scroll_into_view_if_needed()
+        self.tab.locator(f"[data-figure={figure}] .points path").nth(1).hover(force=True)
 
     def hovered(self) -> str:
         """The text of the hover labels."""
-        label = self.page.locator(".hoverlayer .hovertext")
+        label = self.tab.locator(".hoverlayer .hovertext")
         label.first.wait_for(timeout=10_000)
         return " ".join(label.all_text_contents())
 
@@ -119,42 +118,56 @@ class Visit:
         return len([url for url in self.requests if url.startswith("file:")]) == 1
 
 
+@pytest.fixture
+def visit(browser: Any, folder: Path) -> Iterator[Callable[..., Visit]]:
+    """Opens one of the pages, with settings of the browser."""
+    contexts = []
+
+    def opened(name: str, **settings: Any) -> Visit:
+        contexts.append(browser.new_context(**{"viewport": DESKTOP, **settings}))
+        return Visit(contexts[-1].new_page(), folder / f"{name}.html")
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
 @pytest.mark.parametrize("name", ["whole", "evil", "broken", "untimed"])
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_it_draws_and_fits(browser: Any, folder: Path, name: str, viewport: dict[str, int]) -> None:
+def test_it_draws_and_fits(
+    visit: Callable[..., Visit], name: str, viewport: dict[str, int]
+) -> None:
     phone = viewport is PHONE
-    visit = Visit(
-        browser, folder / f"{name}.html", viewport=viewport, is_mobile=phone, has_touch=phone
-    )
-    drawn = visit.run("[...document.querySelectorAll('.plot')].map(p => !!p.querySelector('svg'))")
+    page = visit(name, viewport=viewport, is_mobile=phone, has_touch=phone)
+    drawn = page.run("[...document.querySelectorAll('.plot')].map(p => !!p.querySelector('svg'))")
     assert drawn
     assert all(drawn)
-    widths = visit.run("[document.documentElement.scrollWidth, window.innerWidth]")
+    widths = page.run("[document.documentElement.scrollWidth, window.innerWidth]")
     assert widths == [viewport["width"]] * 2
-    assert visit.quiet()
+    assert page.quiet()
 
 
-def test_hover_tells_op_bytes_and_line(browser: Any, folder: Path) -> None:
-    visit = Visit(browser, folder / "whole.html")
-    usual = visit.page.locator(".readout").inner_text()
-    visit.hover("timeline", 0.3, 0.6)
-    told = visit.hovered()
+def test_hover_tells_op_bytes_and_line(visit: Callable[..., Visit]) -> None:
+    page = visit("whole")
+    usual = page.tab.locator(".readout").inner_text()
+    page.hover("timeline", 0.3, 0.6)
+    told = page.hovered()
     for words in ("MiB alive at", "aten::", "MiB allocated", "project/model.py:", "planned:"):
         assert words in told.replace("released", "allocated")
-    assert visit.page.locator(".readout").inner_text() != usual
-    visit.page.mouse.move(5, 5)
-    visit.wait("document.querySelector('.readout').innerText", usual)
-    assert visit.quiet()
+    assert page.tab.locator(".readout").inner_text() != usual
+    page.tab.mouse.move(5, 5)
+    page.wait("document.querySelector('.readout').innerText", usual)
+    assert page.quiet()
 
 
 @pytest.mark.parametrize("figure", ["peak", "ops", "modules", "curve", "device"])
-def test_the_other_figures_tell_too(browser: Any, folder: Path, figure: str) -> None:
-    visit = Visit(browser, folder / "whole.html")
+def test_the_other_figures_tell_too(visit: Callable[..., Visit], figure: str) -> None:
+    page = visit("whole")
     if figure in ("peak", "device"):
-        visit.hover(figure, 0.35, 0.5)
+        page.hover(figure, 0.35, 0.5)
     else:
-        visit.hover_point(figure)
-    told = visit.hovered()
+        page.hover_point(figure)
+    told = page.hovered()
     assert {
         "peak": "of the peak",
         "ops": "calls",
@@ -164,77 +177,77 @@ def test_the_other_figures_tell_too(browser: Any, folder: Path, figure: str) -> 
     }[figure] in told
 
 
-def colours(visit: Visit) -> tuple[str, str, str]:
+def colours(page: Visit) -> tuple[str, str, str]:
     """Of the page, of a word in a figure, and of the activations."""
     return (
-        visit.run("getComputedStyle(document.body).backgroundColor"),
-        visit.run("getComputedStyle(document.querySelector('.xtick text')).fill"),
-        visit.run(
+        page.run("getComputedStyle(document.body).backgroundColor"),
+        page.run("getComputedStyle(document.querySelector('.xtick text')).fill"),
+        page.run(
             "document.querySelector('[data-figure=timeline]').data"
             ".find(t => t.name === 'activation').fillcolor"
         ),
     )
 
 
-def _wait_for_colours(visit: Visit, wanted: tuple[str, str, str]) -> None:
+def _wait_for_colours(page: Visit, wanted: tuple[str, str, str]) -> None:
     deadline = time.monotonic() + 30
-    while colours(visit) != wanted:
+    while colours(page) != wanted:
         assert time.monotonic() < deadline
 
 
-def test_dark_and_light(browser: Any, folder: Path) -> None:
-    light = Visit(browser, folder / "whole.html", color_scheme="light")
-    dark = Visit(browser, folder / "whole.html", color_scheme="dark")
+def test_dark_and_light(visit: Callable[..., Visit]) -> None:
+    light = visit("whole", color_scheme="light")
+    dark = visit("whole", color_scheme="dark")
     by_light, by_dark = colours(light), colours(dark)
     assert all(one != other for one, other in zip(by_light, by_dark, strict=True))
-    toggle = light.page.locator("#theme")
+    toggle = light.tab.locator("#theme")
     assert toggle.inner_text() == "Dark"
     toggle.click()
     _wait_for_colours(light, by_dark)
     assert toggle.inner_text() == "Light"
-    dark.page.emulate_media(color_scheme="light")
+    dark.tab.emulate_media(color_scheme="light")
     _wait_for_colours(dark, by_light)
     assert light.quiet()
     assert dark.quiet()
 
 
-def test_what_comes_from_a_profile_stays_text(browser: Any, folder: Path) -> None:
-    visit = Visit(browser, folder / "evil.html")
-    assert visit.page.locator("h1").inner_text() == profiles.EVIL.replace("\u2028", "\\u2028")
-    assert EVIL_MODULE in visit.page.locator("#kept").text_content()
-    drawn = " ".join(visit.page.locator("[data-figure=modules] text").all_text_contents())
+def test_what_comes_from_a_profile_stays_text(visit: Callable[..., Visit]) -> None:
+    page = visit("evil")
+    assert page.tab.locator("h1").inner_text() == profiles.EVIL.replace("\u2028", "\\u2028")
+    assert EVIL_MODULE in page.tab.locator("#kept").text_content()
+    drawn = " ".join(page.tab.locator("[data-figure=modules] text").all_text_contents())
     assert EVIL_MODULE[-20:] in drawn
-    assert visit.run("document.querySelectorAll('main a[href^=http], svg a').length") == 0
-    assert visit.run("document.scripts.length") == 3
-    visit.hover_point("modules")
-    assert "<a href='https://example.org'>" in visit.hovered()
-    assert visit.quiet()
+    assert page.run("document.querySelectorAll('main a[href^=http], svg a').length") == 0
+    assert page.run("document.scripts.length") == 3
+    page.hover_point("modules")
+    assert "<a href='https://example.org'>" in page.hovered()
+    assert page.quiet()
 
 
-def test_only_its_own_scripts_run(browser: Any, folder: Path) -> None:
-    visit = Visit(browser, folder / "whole.html")
-    visit.run(
+def test_only_its_own_scripts_run(visit: Callable[..., Visit]) -> None:
+    page = visit("whole")
+    page.run(
         "document.body.append(Object.assign(document.createElement('script'),"
         " {textContent: 'window.ran = true'}))"
     )
-    assert visit.run("window.ran") is None
-    assert "Content Security Policy" in visit.complaints[0]
+    assert page.run("window.ran") is None
+    assert "Content Security Policy" in page.complaints[0]
 
 
-def test_long_tables_are_folded(browser: Any, folder: Path) -> None:
-    visit = Visit(browser, folder / "whole.html")
-    button = visit.page.locator("#kept .all").first
-    closed = visit.page.locator("#kept tbody tr:visible").count()
+def test_long_tables_are_folded(visit: Callable[..., Visit]) -> None:
+    page = visit("whole")
+    button = page.tab.locator("#kept .all").first
+    closed = page.tab.locator("#kept tbody tr:visible").count()
     assert button.inner_text().startswith("Show all ")
     button.click()
-    assert visit.page.locator("#kept tbody tr:visible").count() > closed
+    assert page.tab.locator("#kept tbody tr:visible").count() > closed
     button.click()
-    assert visit.page.locator("#kept tbody tr:visible").count() == closed
+    assert page.tab.locator("#kept tbody tr:visible").count() == closed
 
 
-def test_what_is_missing_is_the_first_thing_said(browser: Any, folder: Path) -> None:
-    visit = Visit(browser, folder / "broken.html")
-    said = visit.page.locator("main > :first-child").inner_text()
+def test_what_is_missing_is_the_first_thing_said(visit: Callable[..., Visit]) -> None:
+    page = visit("broken")
+    said = page.tab.locator("main > :first-child").inner_text()
     assert said.startswith("This profile is incomplete")
     assert "OutOfMemoryError" in said
     assert "NVML: no driver" in said
