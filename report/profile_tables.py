@@ -103,7 +103,7 @@ def largest(report: ProfileReport) -> Table:
             each.op,
             each.module,
             text.of_source(each.source),
-            _life(each.birth_seconds, each.death_seconds),
+            _life(each.birth_seconds, each.death_seconds) if report.levels.timed else None,
         )
         for each in report.largest_at_peak
     ]

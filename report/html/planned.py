@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from fastsa.errors import BadInput
 from fastsa.planner.explain import explanation
 from fastsa.planner.explain.order import Order
 from fastsa.planner.graph import Graph
@@ -48,9 +49,13 @@ def of(
 
     Ops run alone take another time than in the recorded step, which recording slows down; so the
     times are scaled until the unplanned order takes as long as forward and backward did there.
-    Raises BadInput if it is no legal plan of this graph.
+    Raises BadInput if it is no legal plan of this graph, or has no order.
     """
     known = explanation.current(graph, plan)
+    if not known.sequence:
+        raise BadInput(
+            "this plan has no order to draw: its budget cannot be met", hint="plan a larger budget"
+        )
     order = Order(graph, known.sequence, known.segment_starts)
     start, end = _window(levels)
     spent = graph.base_seconds or 1.0

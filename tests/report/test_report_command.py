@@ -15,10 +15,13 @@ import pytest
 from commands import Done, environment
 
 from fastsa.cache.store import Store
+from fastsa.errors import BadInput
 from fastsa.planner import curve, solve
 from fastsa.profiler.profile import Profile
 from fastsa.profiler.timeline import CATEGORIES
-from fastsa.report import text
+from fastsa.report import levels, text
+from fastsa.report.html import document, planned
+from fastsa.report.html.subject import PlanUse, Subject
 
 PLOTLY = "plotly.js v"
 Command = Callable[..., Done]
@@ -177,6 +180,25 @@ def test_a_plan_of_one_of_several_regions(fastsa: Command, place: Path) -> None:
     done = fastsa("report", profile, "--plan", plan)
     assert done.returncode == 2
     assert "has 2 captured regions" in done.stderr
+
+
+def test_an_infeasible_plan_has_nothing_to_draw(stored: Stored) -> None:
+    plan = solve.plan(stored.graph, 1, iterations=0)
+    assert plan.status == "infeasible"
+    subject = Subject(stored.profile_id, stored.profile, PlanUse("0" * 64, plan))
+    with pytest.raises(BadInput, match="has no order to draw"):
+        document.render(subject)
+
+
+def test_the_planned_step_is_scaled_to_the_recorded_one(stored: Stored) -> None:
+    """Unplanned, it would last from the first forward to the end of the last backward."""
+    known = levels.of(stored.profile.timeline)
+    forward, backward, _ = known.phases
+    step = planned.of(stored.graph, stored.plan, known, stored.profile.resident_bytes)
+    recorded = backward.end - forward.start
+    longer = stored.plan.seconds / stored.plan.base_seconds
+    assert step.end - forward.start == pytest.approx(recorded * longer)
+    assert max(each.bytes for each in step.running) == step.peak_bytes
 
 
 def test_without_plotly(fastsa: Command, stored: Stored) -> None:
