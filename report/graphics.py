@@ -53,12 +53,13 @@ def area(amounts: Sequence[int], width: int, height: int, *, plain: bool) -> lis
 
 
 def spans(names: Sequence[tuple[str, float, float]], width: int, *, plain: bool) -> str:
-    """A line with each name in its stretch, cut to it; stretches are in shares of the width."""
+    """A line with each name that fits in its stretch; stretches are in shares of the width."""
     edge = "|" if plain else "╵"
     line = [" "] * width
     for name, start, end in names:
         first, last = round(start * width), round(end * width)
-        line[first:last] = (edge + name)[: last - first].ljust(last - first)
+        shown = edge + name if len(name) < last - first else edge
+        line[first:last] = shown[: last - first].ljust(last - first)
     return "".join(line).rstrip()
 
 

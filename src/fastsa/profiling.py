@@ -44,9 +44,9 @@ class Profiled:
 
     def report(self) -> None:
         """Print what `fastsa show` prints of a stored profile."""
-        from fastsa.report import profile, terminal
+        from fastsa.report import profile, profile_text, terminal
 
-        terminal.show(profile.render(profile.summarize(self.profile.id(), self.profile)))
+        terminal.show(profile_text.render(profile.summarize(self.profile.id(), self.profile)))
 
     def save(self, store: Path | None = None) -> str:
         """Keep the profile in a store, by default the user's, for every command. Returns its id."""
