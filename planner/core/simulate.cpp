@@ -58,8 +58,8 @@ class Simulation {
   std::vector<Instance> current_;
 };
 
-// Summed in the order of ops, not of the sequence: equal sets of runs take equal seconds to the last
-// bit, and no set takes less than a part of it.
+// Summed in the order of ops, not of the sequence: equal sets of runs take equal seconds to the
+// last bit, and no set takes less than a part of it.
 Seconds seconds_of(const Graph& graph, std::span<const OpId> sequence) {
   std::vector<std::int32_t> runs(static_cast<std::size_t>(graph.ops()), 0);
   for (OpId op : sequence) ++runs[op];
