@@ -158,12 +158,13 @@ class Connection:
 
     def _configure(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA trusted_schema = OFF")  # the file may be anybody's
-        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA foreign_keys = OFF")  # as migrate() needs it
         if not schema.is_current(connection, str(self.path)):
             self._patiently(connection, "PRAGMA auto_vacuum = INCREMENTAL")
             if not location.on_network(self.path):
                 self._patiently(connection, "PRAGMA journal_mode = WAL")
             self._transact(connection, lambda c: schema.migrate(c, str(self.path)))
+        connection.execute("PRAGMA foreign_keys = ON")
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
         if mode == "wal":
             # Safe against the death of any process; a power cut may cost the last commits.

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
 from fastsa.errors import BadInput
+from fastsa.profiler import profile_versions
+from fastsa.profiler.profile import Profile
 
 MAX_BYTES = 1 << 30  # of one document: a graph of a million ops is about 200 MB
 LEVEL = 3  # level 9 saves another 12% of the bytes and takes four times as long
@@ -32,18 +34,24 @@ def encode(document: msgspec.Struct) -> bytes:
     """
     try:
         data = msgspec.json.encode(document)
-        msgspec.json.decode(data, type=type(document))
+        again = msgspec.json.decode(data, type=type(document))
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise BadInput(
-            f"this {type(document).__name__.lower()} cannot be stored: {error}",
-            hint="numbers must be finite and text must be valid Unicode",
-        ) from error
+        raise _unstorable(document, str(error)) from error
+    if again != document:  # NaN where a number may be missing
+        raise _unstorable(document, "it would be read back as another one")
     if len(data) > MAX_BYTES:
         raise BadInput(
             f"this {type(document).__name__.lower()} cannot be stored: it has {len(data)} bytes",
             hint=f"the store takes documents of up to {MAX_BYTES} bytes",
         )
     return data
+
+
+def _unstorable(document: msgspec.Struct, reason: str) -> BadInput:
+    return BadInput(
+        f"this {type(document).__name__.lower()} cannot be stored: {reason}",
+        hint="numbers must be finite and text must be valid Unicode",
+    )
 
 
 def checksum(data: bytes) -> str:
@@ -66,6 +74,12 @@ def unpack(payload: bytes, expected: str, kind: type[T]) -> T:
     if checksum(data) != expected:
         raise Damaged("its checksum is wrong")
     try:
-        return msgspec.json.decode(data, type=kind)
+        return _decode(data, kind)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise Damaged(f"cannot be read: {error}") from error
+
+
+def _decode(data: bytes, kind: type[T]) -> T:
+    if kind is Profile:
+        return cast("T", profile_versions.decode(data))
+    return msgspec.json.decode(data, type=kind)

@@ -43,24 +43,25 @@ def profile_record(profile: Profile, data: bytes) -> Record:
         "torch": profile.versions.get("torch"),
         "resident_bytes": profile.resident_bytes,
         "peak_bytes": profile.peak_bytes,
-        "step_seconds": profile.step_seconds or 0.0,
+        "step_seconds": profile.step_seconds,
+        "complete": not (profile.missing or profile.ended),
         **payload(data),
     }
 
 
-def allocation_records(profile: Profile, number: int) -> Iterator[Record]:
-    """One row per allocation of the profile in row `number`."""
-    for position, allocation in enumerate(profile.timeline.allocations):
-        yield {
-            "profile": number,
-            "allocation": position,
-            "bytes": allocation.bytes,
-            "birth": allocation.birth,
-            "death": allocation.death,
-            "birth_seconds": allocation.birth_seconds,
-            "death_seconds": allocation.death_seconds,
-            "site": allocation.site,
-        }
+def allocation_rows(profile: Profile, number: int) -> Iterator[tuple[Any, ...]]:
+    """One row per allocation of the profile in row `number`, in the order of the columns."""
+    for position, block in enumerate(profile.timeline.allocations):
+        yield (
+            number,
+            position,
+            block.bytes,
+            block.birth,
+            block.death,
+            block.birth_seconds,
+            block.death_seconds,
+            block.site,
+        )
 
 
 def site_records(profile: Profile, number: int) -> Iterator[Record]:

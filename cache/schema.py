@@ -171,6 +171,25 @@ _VERSION_2 = (
        WHERE curve IS NOT NULL""",
 )
 
+_PROFILES_3 = _columns(
+    number="INTEGER PRIMARY KEY",
+    id=_HASH + " UNIQUE",
+    created="TEXT NOT NULL",
+    script="TEXT NOT NULL",
+    arguments="TEXT NOT NULL",
+    model="TEXT NOT NULL",
+    parameters=_BYTES,
+    shape="TEXT NOT NULL",
+    device="TEXT NOT NULL",
+    torch="TEXT",
+    resident_bytes=_BYTES,
+    peak_bytes=_BYTES,
+    step_seconds="REAL CHECK ({0} >= 0 AND {0} < 9e999)",
+    complete="INTEGER NOT NULL CHECK ({0} IN (0, 1))",
+    sha256=_HASH,
+    payload="BLOB NOT NULL",
+)
+
 _SITES = _columns(
     profile="INTEGER NOT NULL REFERENCES profiles (number) ON DELETE CASCADE",
     site=_BYTES,
@@ -182,13 +201,50 @@ _SITES = _columns(
     node="TEXT",
 )
 
-# What many allocations of a profile have in common is a row of its own.
+_ALLOCATIONS_3 = _columns(
+    profile="INTEGER NOT NULL REFERENCES profiles (number) ON DELETE CASCADE",
+    allocation=_BYTES,
+    bytes=_BYTES,
+    birth="INTEGER",
+    death="INTEGER",
+    birth_seconds="REAL",
+    death_seconds="REAL",
+    site=_BYTES,
+)
+
+# A site is numbered by the first allocation from it, as where an old payload is read.
+_PLACED = """
+    SELECT profile, allocation, bytes, birth, death, birth_seconds, death_seconds,
+           dense_rank() OVER (PARTITION BY profile ORDER BY first) - 1 AS site, first,
+           iif(category = 'saved', 'activation', category) AS category, op, source
+    FROM (SELECT *, min(allocation) OVER (PARTITION BY profile, category, op, source) AS first
+          FROM allocations)"""
+
+# What many allocations have in common is a row of its own; a step may be without a time. SQLite
+# before 3.35 drops no column, and no version drops a NOT NULL: tables are made anew.
 _VERSION_3 = (
+    f"CREATE TABLE new_profiles ({_PROFILES_3}) {_STRICT}",
+    """INSERT INTO new_profiles
+       SELECT number, id, created, script, arguments, model, parameters, shape, device, torch,
+              resident_bytes, peak_bytes, step_seconds, 1, sha256, payload FROM profiles""",
+    "DROP TABLE profiles",
+    "ALTER TABLE new_profiles RENAME TO profiles",
+    "CREATE INDEX profiles_by_model ON profiles (model, shape)",
     f"CREATE TABLE sites ({_SITES}, PRIMARY KEY (profile, site)) {_STRICT_NO_ROWID}",
-    "ALTER TABLE allocations ADD COLUMN site INTEGER",
-    "ALTER TABLE allocations DROP COLUMN op",
-    "ALTER TABLE allocations DROP COLUMN source",
-    "ALTER TABLE allocations DROP COLUMN category",
+    f"""INSERT INTO sites
+        SELECT profile, site, category, NULL, op, NULL, source, NULL
+        FROM ({_PLACED}) WHERE allocation = first""",
+    f"CREATE TABLE new_allocations ({_ALLOCATIONS_3}, PRIMARY KEY (profile, allocation))"
+    f" {_STRICT_NO_ROWID}",
+    f"""INSERT INTO new_allocations
+        SELECT profile, allocation, bytes, birth, death, birth_seconds, death_seconds, site
+        FROM ({_PLACED})""",
+    "DROP TABLE allocations",
+    "ALTER TABLE new_allocations RENAME TO allocations",
+    """CREATE VIEW blocks AS
+       SELECT profile, allocation, bytes, birth, death, birth_seconds, death_seconds,
+              category, phase, op, module, source, node
+       FROM allocations JOIN sites USING (profile, site)""",
 )
 
 MIGRATIONS = (
@@ -224,7 +280,10 @@ def is_current(connection: sqlite3.Connection, path: str) -> bool:
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:
-    """Bring the tables up to date, inside the caller's transaction."""
+    """Bring the tables up to date, inside the caller's transaction.
+
+    Foreign keys must be off: with them, a table that is replaced takes what hangs on it along.
+    """
     if is_current(connection, path):
         return  # another process was faster
     (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -43,7 +43,10 @@ class StoredPlan(msgspec.Struct, frozen=True):
 
 
 class ProfileSummary(msgspec.Struct, frozen=True):
-    """What a job asks a profile: measured on the whole process, bytes and seconds of one step."""
+    """What a job asks a profile: measured on the whole process, bytes and seconds of one step.
+
+    `step_seconds` is None where no step was timed.
+    """
 
     id: str
     created: str
@@ -52,7 +55,7 @@ class ProfileSummary(msgspec.Struct, frozen=True):
     device: str
     resident_bytes: int
     peak_bytes: int
-    step_seconds: float
+    step_seconds: float | None
 
 
 class Store:
@@ -107,7 +110,11 @@ class Store:
             connection.execute("DELETE FROM profiles WHERE id = ?", [record["id"]])
             number = _insert(connection, "profiles", record)
             _insert_all(connection, "sites", records.site_records(profile, number))
-            _insert_all(connection, "allocations", records.allocation_records(profile, number))
+            # There can be a million: sqlite-utils would take a minute.
+            connection.executemany(
+                "INSERT INTO allocations VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                records.allocation_rows(profile, number),
+            )
             for position, (captured_hash, graph, document) in enumerate(regions):
                 row = records.graph_record(graph, document, captured_hash)
                 row |= {"profile": number, "region": position, "device": profile.device}

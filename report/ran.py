@@ -52,7 +52,7 @@ def ending(decisions: Sequence[Decision], run: Run | None, trained: bool) -> lis
 def _baseline(decision: Decision) -> str:
     # Measured at another time, on a machine that may have been busier: no percentage.
     unplanned = f"{decision.unplanned_step_seconds:.3f} s unplanned"
-    if decision.profiled:
+    if decision.timed:
         return f"{unplanned}, measured when profiled"
     return f"{unplanned}, the sum of its op times"
 

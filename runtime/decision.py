@@ -27,8 +27,8 @@ CLOSE_ENOUGH = 0.98  # a stored plan made for at least this share of the budget 
 class Decision(msgspec.Struct, frozen=True):
     """A plan for a region, and how its budget is made up.
 
-    Bytes are the whole process's on the device unless they are the plan's. What is `_bytes` or
-    `_seconds` of the unplanned step is measured if `profiled`, else predicted.
+    Bytes are the whole process's on the device unless they are the plan's. Those of the unplanned
+    step are measured if `profiled`, its seconds if `timed`; else they are predicted.
     """
 
     plan: Plan
@@ -42,6 +42,7 @@ class Decision(msgspec.Struct, frozen=True):
     unplanned_peak_bytes: int
     unplanned_step_seconds: float
     profiled: bool
+    timed: bool
     model: str
     shape: str
 
@@ -181,7 +182,7 @@ class _Decider:
         budget: int,
         unplanned: int,
     ) -> Decision:
-        summary = self.summary
+        seconds = self.summary.step_seconds if self.summary else None
         return Decision(
             plan=chosen,
             plan_id=plan_id,
@@ -192,8 +193,9 @@ class _Decider:
             budget_bytes=budget,
             resident_bytes=self.resident,
             unplanned_peak_bytes=unplanned,
-            unplanned_step_seconds=summary.step_seconds if summary else self.graph.base_seconds,
-            profiled=summary is not None,
+            unplanned_step_seconds=self.graph.base_seconds if seconds is None else seconds,
+            profiled=self.summary is not None,
+            timed=seconds is not None,
             model=self.model,
             shape=self.shape,
         )

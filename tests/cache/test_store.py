@@ -309,7 +309,7 @@ class TestRemoval:
         assert store.path.stat().st_size > small + 1_000_000
         store.remove(Item("profile", profile_id))
         store.close()
-        assert store.path.stat().st_size < small + 100_000
+        assert store.path.stat().st_size < small + 200_000  # what the tables of an empty store take
 
     def test_a_plan_takes_its_runs(self, store: Store) -> None:
         store.add_graph(GRAPH)
