@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Literal
 
 import click
 
@@ -11,10 +11,8 @@ from fastsa.cache.items import Item
 from fastsa.cache.store import Store
 from fastsa.errors import BadInput
 from fastsa.planner import files
-from fastsa.planner.graph import Graph
-from fastsa.profiler.profile import Profile
-
-What = Literal["graph", "profile"]
+from fastsa.report import export
+from fastsa.report.export import Format
 
 
 @click.command()
@@ -27,15 +25,21 @@ What = Literal["graph", "profile"]
 )
 @click.option(
     "--what",
-    type=click.Choice(["graph", "profile"]),
-    help="Of a profile: a region's measured graph (the default) or the whole profile.",
+    type=click.Choice(export.FORMATS),
+    help="Of a profile: a region's measured graph (the default), the whole profile (json is the"
+    " same), its allocations as a table, a trace for ui.perfetto.dev, or a snapshot for"
+    " pytorch.org/memory_viz.",
 )
 @click.option("--region", type=int, help="Of a profile with several regions: which graph.")
-def command(id: str, output: Path | None, what: What | None, region: int | None) -> None:
-    """Write a stored graph, plan, profile or run as a JSON file.
+def command(id: str, output: Path | None, what: Format | None, region: int | None) -> None:
+    """Write a stored graph, plan, profile or run to a file.
 
-    ID is any unambiguous beginning of its id. The formats are in docs/formats.md.
+    ID is any unambiguous beginning of its id. The formats are in docs/formats.md and
+    docs/exports.md.
     """
+    binary = what in export.BINARY
+    if binary and output is None and sys.stdout.isatty():
+        raise BadInput(f"{what} is not for a terminal", hint="name a file with --output")
     with Store.open() as store:
         item = store.resolve(id)
         if item.kind != "profile" and (what or region is not None):
@@ -45,34 +49,19 @@ def command(id: str, output: Path | None, what: What | None, region: int | None)
             )
         data = _document(store, item, what or "graph", region)
     if output is None:
-        click.echo(data)
+        click.echo(data, nl=not (binary or data.endswith(b"\n")))
     else:
         files.write(output, data)
         click.echo(f"{output}: written", err=True)
 
 
-def _document(store: Store, item: Item, what: What, region: int | None) -> bytes:
+def _document(store: Store, item: Item, what: Format, region: int | None) -> bytes:
     match item.kind:
         case "profile":
-            profile = store.profile(item.id)
-            return profile.encode() if what == "profile" else _graph(profile, region).encode()
+            return export.encode(store.profile(item.id), what, region)
         case "graph":
             return store.known_graph(item.id).encode()
         case "plan":
             return store.plan(item.id).encode()
         case "run":
             return store.run(item.id).encode()
-
-
-def _graph(profile: Profile, region: int | None) -> Graph:
-    count = len(profile.regions)
-    if not count:
-        raise BadInput("this profile has no captured graph", hint="export it with --what profile")
-    if region is None and count > 1:
-        raise BadInput(
-            f"this profile has {count} regions", hint=f"choose one with --region 0 to {count - 1}"
-        )
-    chosen = region or 0
-    if not 0 <= chosen < count:
-        raise BadInput(f"there is no region {chosen}", hint=f"regions are 0 to {count - 1}")
-    return profile.regions[chosen].graph

@@ -76,8 +76,10 @@ def test_only_commands_and_reports_print() -> None:
 
 
 def test_nothing_is_pickled() -> None:
+    """One file reads other programs' pickles: as data, with nothing that could be called."""
     banned = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
-    assert [str(path) for path in python_files(*ROOMS) if banned & set(imports(path))] == []
+    found = [path for path in python_files(*ROOMS) if banned & set(imports(path))]
+    assert found == [ROOT / "profiler" / "pickle_reader.py"]
 
 
 def test_the_validator_shares_no_code_with_the_solver() -> None:
