@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from keyword import iskeyword
 
 import click
 
@@ -19,7 +20,9 @@ COMMANDS = {
     "list": "List what is stored.",
     "show": "Show a profile, graph, plan or run.",
     "report": "Draw a profile's memory and time, as one HTML file.",
+    "diff": "Show how two profiles differ.",
     "export": "Write a stored graph, plan, profile or run to a file.",
+    "import": "Store a profile from a file: PyTorch's memory snapshot, or fastsa's own.",
     "rm": "Remove what is stored, with what hangs on it.",
 }
 
@@ -32,10 +35,10 @@ class Lazy(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The `command` of `fastsa.cli.NAME`."""
+        """The `command` of `fastsa.cli.NAME`, or `NAME_` where Python has the name for itself."""
         if name not in COMMANDS:
             return None
-        module = f"fastsa.cli.{name}"
+        module = f"fastsa.cli.{name}_" if iskeyword(name) else f"fastsa.cli.{name}"
         try:
             command = importlib.import_module(module).command
         except ModuleNotFoundError as error:

@@ -60,22 +60,21 @@ def _status(row: Row) -> str | None:
 
 
 def _cells(row: Row) -> list[str | None]:
-    """One cell per column: what this kind of item has none of is None and left out."""
-    numbers = [
-        None if row.budget_bytes is None else text.of_bytes(row.budget_bytes),
-        None
+    """One cell per column; a profile may have no step time."""
+    status = _status(row)
+    cells = {
+        "id": text.of_id(row.id),
+        "model": row.model,
+        "shape": row.shape,
+        "device?": row.device,
+        "created (UTC)?": text.of_time(row.created),
+        "budget>": None if row.budget_bytes is None else text.of_bytes(row.budget_bytes),
+        "peak>": None
         if row.peak_bytes is None
         else text.of_bytes(row.peak_bytes) + _star(row, row.peak_origin),
-        None
+        "step>": None
         if row.seconds is None
         else text.of_seconds(row.seconds) + _star(row, row.seconds_origin),
-        _status(row),
-    ]
-    return [
-        text.of_id(row.id),
-        row.model,
-        row.shape,
-        row.device,
-        text.of_time(row.created),
-        *(each for each in numbers if each is not None),
-    ]
+        **dict.fromkeys(("size", "status", "plan?"), status),
+    }
+    return [cells[name] for name in _columns(row.kind)]

@@ -53,6 +53,8 @@ OPTIONS = {
     "list": {"--kind", "--json"},
     "show": {"--json"},
     "report": {"--html", "-o", "--plan"},
+    "diff": {"--json"},
+    "import": {"--json"},
     "export": {"--output", "-o", "--what", "--region"},
     "rm": {"--yes", "-y"},
 }
