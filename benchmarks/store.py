@@ -7,6 +7,7 @@ Every row is a process of its own, so that its peak of resident memory is its ow
 
 from __future__ import annotations
 
+import heapq
 import json
 import random
 import resource
@@ -15,38 +16,43 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import cast
 
 import click
 
+from fastsa.cache.items import Item
 from fastsa.cache.store import Store
+from fastsa.profiler import profile_file
 from fastsa.profiler.profile import Profile
 from fastsa.profiler.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
+from fastsa.report import export
 
 SITES = 5_000  # places that a large model allocates from
+STEPS = ("write", "read", "csv", "chrome-trace", "memory-viz", "import", "remove")
 LIFETIME = 2_000  # events, at most
 
 
 def timeline(allocations: int) -> Timeline:
-    """Random lives that add up: two events for each allocation."""
+    """Random lives that add up: each event is a birth or a death."""
     draw = random.Random(1)
-    ends: dict[int, list[int]] = {}
+    open_: list[tuple[int, int, int]] = []  # (when it is to die, bytes, birth)
     blocks: list[Allocation] = []
-    event = alive = peak = peak_event = 0
-    sizes, births = [0] * allocations, [0] * allocations
-    born = 0
-    while born < allocations or ends:
-        for index in ends.pop(event, ()):
-            alive -= sizes[index]
-            blocks.append(_block(sizes[index], births[index], event, draw))
-        if born < allocations:
-            sizes[born], births[born] = 512 * draw.randint(1, 1 << 14), event
-            ends.setdefault(event + draw.randint(1, LIFETIME), []).append(born)
-            alive += sizes[born]
-            born += 1
+    alive = peak = peak_event = 0
+    for event in range(2 * allocations):
+        born = len(blocks) + len(open_)
+        if open_ and (open_[0][0] <= event or born == allocations):
+            _, size, birth = heapq.heappop(open_)
+            blocks.append(_block(size, birth, event, draw))
+            alive -= size
+        else:
+            size = 512 * draw.randint(1, 1 << 14)
+            heapq.heappush(open_, (event + draw.randint(1, LIFETIME), size, event))
+            alive += size
         if alive > peak:
             peak, peak_event = alive, event
-        event += 1
-    return Timeline(event, 0, peak, peak_event, event * 1e-6, _sites(), tuple(blocks))
+    return Timeline(
+        2 * allocations, 0, peak, peak_event, allocations * 2.74e-6, _sites(), tuple(blocks)
+    )
 
 
 def _block(size: int, birth: int, death: int, draw: random.Random) -> Allocation:
@@ -97,25 +103,28 @@ def megabytes() -> float:
 def step(name: str, path: Path, allocations: int) -> None:
     """Run one step and print what it took as JSON."""
     made = profile(allocations) if name == "write" else None
+    snapshot = path.with_name("snapshot.pickle")
     with Store.open(path) as store:
-        (wanted,) = [row.id for row in store.list_items("profile")] or [""]
+        wanted = store.list_items("profile")[0].id if made is None else ""
+        found = store.profile(wanted) if name in export.FORMATS else None
         held, started = megabytes(), time.perf_counter()
-        if name == "write" and made is not None:
-            store.add_profile(made)
-        elif name == "remove":
-            store.remove(store.resolve(wanted))
-        else:
-            found = store.profile(wanted)
-            if name != "read":
-                _export(found, name)
+        match name:
+            case "write":
+                assert made is not None
+                store.add_profile(made)
+            case "read":
+                store.profile(wanted)
+            case "import":
+                store.add_profile(profile_file.read(snapshot))
+            case "remove":
+                store.remove(Item("profile", wanted))
+            case _:
+                assert found is not None
+                written = export.encode(found, cast("export.Format", name))
+                if name == "memory-viz":
+                    snapshot.write_bytes(written)
         seconds = time.perf_counter() - started
     print(json.dumps({"seconds": seconds, "held": held, "peak": megabytes()}))
-
-
-def _export(found: Profile, name: str) -> None:
-    from fastsa.report.export import encode
-
-    encode(found, name)
 
 
 @click.command()
@@ -131,7 +140,7 @@ def main(allocations: int, folder: Path | None, only: str | None) -> None:
         print(f"A profile of {allocations:,} allocations ({2 * allocations:,} events)\n")
         print("| | seconds | peak memory, MiB | of it before, MiB | file, MB |")
         print("|---|---:|---:|---:|---:|")
-        for name in ("write", "read", "memory-viz", "chrome-trace", "csv", "remove"):
+        for name in STEPS:
             _row(name, Path(place), allocations)
 
 

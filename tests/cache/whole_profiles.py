@@ -64,7 +64,7 @@ def timeline(lives: Sequence[Life], *, sites: Sequence[Site] = SITES) -> Timelin
     made = Timeline(events, 0, 0, 0, events * 1e-6, tuple(sites), blocks)
     live = live_bytes(made)
     peak = max(live)
-    peak_event = max(0, live.index(peak) - 1)
+    peak_event = live.index(peak, 1) - 1 if peak in live[1:] else 0
     return Timeline(events, live[0], peak, peak_event, made.seconds, made.sites, blocks)
 
 
