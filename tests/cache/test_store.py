@@ -12,6 +12,7 @@ import builders
 import msgspec
 import pytest
 import sqlite_utils
+import whole_profiles
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,35 @@ class TestProfiles:
         assert summary is not None
         assert summary.id == latest
         assert summary.step_seconds == 0.25
+
+    def test_a_step_may_have_no_time_and_something_may_be_missing(self, store: Store) -> None:
+        timed = builders.profile(GRAPH)
+        broken = msgspec.structs.replace(timed, step_seconds=None, ended="OSError: x")
+        profile_id = store.add_profile(broken)
+        assert store.profile(profile_id) == broken
+        summary = store.measured_profile(builders.captured(GRAPH), builders.DEVICE)
+        assert summary is not None
+        assert (summary.id, summary.step_seconds) == (profile_id, None)
+        assert store.list_items("profile")[0].seconds is None
+        store.add_profile(timed)
+        rows = sqlite_utils.Database(str(store.path)).query("SELECT complete FROM profiles")
+        assert [row["complete"] for row in rows] == [0, 1]
+
+    def test_a_number_that_became_nothing_is_refused(self, store: Store) -> None:
+        profile = builders.profile(GRAPH)
+        lost = msgspec.structs.replace(profile.timeline.allocations[1], birth_seconds=float("nan"))
+        timeline = msgspec.structs.replace(profile.timeline, allocations=(lost,))
+        with pytest.raises(BadInput, match="read back as another one"):
+            store.add_profile(msgspec.structs.replace(profile, timeline=timeline))
+
+    def test_everything_a_profile_can_have(self, store: Store) -> None:
+        profile = whole_profiles.profile(whole_profiles.LIVES, GRAPH)
+        assert store.profile(store.add_profile(profile)) == profile
+        rows = list(sqlite_utils.Database(str(store.path)).query("SELECT * FROM blocks"))
+        blocks = [profile.timeline.site(each) for each in profile.timeline.allocations]
+        assert [row["module"] for row in rows] == [site.module for site in blocks]
+        assert [row["node"] for row in rows] == [site.node for site in blocks]
+        assert [row["bytes"] for row in rows] == [life[0] for life in whole_profiles.LIVES]
 
     def test_another_device_has_measured_nothing(self, store: Store) -> None:
         store.add_profile(builders.profile(GRAPH))

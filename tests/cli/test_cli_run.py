@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from commands import INSTALLED, SCRIPTS, Desk, Done, steps
 
@@ -71,6 +72,22 @@ def first(desks: Callable[[], Desk]) -> Trained:
 @pytest.fixture(scope="module")
 def second(first: Trained) -> Trained:
     return Trained(first.desk, ["--budget", "80%"], "plain.py")
+
+
+def test_a_profile_without_a_step_time(desk: Desk) -> None:
+    """Its bytes are measured and its graph is used; the step's seconds are the ops' sum."""
+    assert desk.fastsa("profile", "plain.py").returncode == 0
+    with Store.open(desk.place) as store:
+        (row,) = store.list_items("profile")
+        profile = store.profile(row.id)
+        store.remove(store.resolve(row.id))
+        store.add_profile(msgspec.structs.replace(profile, step_seconds=None))
+    done = desk.fastsa("run", "--budget", "80%", *QUICK, "plain.py")
+    assert done.returncode == 0
+    assert "unplanned (measured)" in done.stderr
+    assert "s unplanned, the sum of its op times" in done.stderr
+    (run,) = runs(desk)
+    assert run.predicted_step_seconds > 0
 
 
 class TestTwice:

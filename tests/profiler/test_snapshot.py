@@ -346,6 +346,29 @@ class TestFiles:
         file.write_bytes(gzip.compress(made.encode()))
         assert profile_file.read(file) == made
 
+    def test_a_profile_of_version_1(self, tmp_path: Path) -> None:
+        document = json.loads(whole_profiles.profile().encode())
+        later = Profile.__struct_fields__[Profile.__struct_fields__.index("regions") + 1 :]
+        for name in later:
+            del document[name]
+        allocation = {"bytes": 512, "birth": 0, "death": 1, "category": "saved"}
+        allocation |= {"birth_seconds": 0.0, "death_seconds": 1.0, "source": "a.py:1"}
+        numbers = {"events": 2, "resident_bytes": 0, "peak_bytes": 512, "peak_event": 0}
+        document |= {"schema": "fastsa.profile/1", "timeline": numbers}
+        document["timeline"]["allocations"] = [allocation, allocation | {"category": "other"}] * 2
+        file = tmp_path / "old.json"
+        file.write_text(json.dumps(document))
+        timeline = profile_file.read(file).timeline
+        assert [a.site for a in timeline.allocations] == [0, 1, 0, 1]
+        assert [(s.category, s.source) for s in timeline.sites] == [
+            ("activation", "a.py:1"),
+            ("other", "a.py:1"),
+        ]
+        document["timeline"]["allocations"][0]["category"] = "activation"
+        file.write_text(json.dumps(document))
+        with pytest.raises(BadInput, match="category"):
+            profile_file.read(file)
+
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
