@@ -153,6 +153,7 @@ class _Trace:
             "is_expandable": False,
             "frames": [],
         }
+        # Without its end, so that the dict goes on.
         yield value(facts)[:-1] + value("blocks") + b"".join(listed(self.blocks())) + b"u"
 
     def blocks(self) -> Iterator[bytes]:
