@@ -78,15 +78,14 @@ def _microseconds(event: int | None, seconds: float | None) -> float:
 
 
 def _counters(timeline: Timeline) -> Iterator[Event]:
+    """Perfetto draws each category by itself, so the sum is a counter, too."""
     for time, held in _thinned(timeline):
-        yield {
-            "ph": "C",
-            "pid": MEMORY,
-            "tid": 0,
-            "ts": time,
-            "name": "live bytes by category",
-            "args": held,
-        }
+        yield _counter("live bytes", time, {"all": sum(held.values())})
+        yield _counter("live bytes by category", time, dict(held))
+
+
+def _counter(name: str, time: float, values: dict[str, int]) -> Event:
+    return {"ph": "C", "pid": MEMORY, "tid": 0, "ts": time, "name": name, "args": values}
 
 
 def _thinned(timeline: Timeline) -> Iterator[tuple[float, dict[str, int]]]:
