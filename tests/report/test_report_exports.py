@@ -24,7 +24,7 @@ from fastsa.profiler.profile import Profile
 from fastsa.profiler.timeline import CATEGORIES, Site
 from fastsa.report import export
 
-# What torch/utils/viz/MemoryViz.js (of PyTorch 2.11 to 2.13) reads, of what a protocol 4 pickle of
+# What torch/utils/viz/MemoryViz.js (of PyTorch) reads, of what a protocol 4 pickle of
 # plain data consists of.
 VIEWER_KNOWS = {
     *("PROTO", "STOP", "MARK", "MEMOIZE", "BINGET", "LONG_BINGET"),
