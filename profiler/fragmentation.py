@@ -42,7 +42,7 @@ def of_segments(segments: Iterable[Mapping[str, Any]]) -> Fragmentation:
 
 
 def _segments() -> list[dict[str, Any]]:
-    snapshot = torch.cuda.memory_snapshot
+    snapshot: Any = torch.cuda.memory_snapshot
     if "include_traces" in inspect.signature(snapshot).parameters:  # not in older versions
         # A recorded history would be copied with it: millions of events.
         return list(snapshot(include_traces=False))

@@ -23,8 +23,8 @@ from fastsa.profiler.nvml import Card, DeviceWatch
 before = sorted(set(sys.modules) & {"pynvml", "torch"})
 options = json.loads(sys.argv[1])
 seconds = options.pop("seconds", 0.2)
-watch = DeviceWatch(Card(options.pop("uuid", "1"), options.pop("bus", "?")), lambda: 500 << 20, **options)
-with watch:
+card = Card(options.pop("uuid", "1"), options.pop("bus", "?"))
+with DeviceWatch(card, lambda: 500 << 20, **options) as watch:
     time.sleep(seconds)
 use = watch.use
 print(json.dumps({
