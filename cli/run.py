@@ -84,6 +84,7 @@ def _run(
 ) -> None:
     quiet_torch()
     from fastsa.profiler.script import run_script
+    from fastsa.report import out_of_memory
     from fastsa.report.ran import ending, planned
     from fastsa.runtime.job import Job, disabled
     from fastsa.runtime.launch import Launch
@@ -105,3 +106,5 @@ def _run(
         if os.getpid() == process and not isinstance(sys.exception(), FastsaError):
             for line in ending(job.decisions, job.run, launch.trained):
                 click.echo(line, err=True)
+            if launch.shortage is not None:
+                click.echo(out_of_memory.summary(**vars(launch.shortage)), err=True)
