@@ -19,6 +19,7 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.utils import _pytree as pytree
 
 from fastsa.errors import CaptureFailed, reason
+from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.solve import plan
 from fastsa.profiler.capture import capture, rounded
@@ -32,6 +33,7 @@ from fastsa.profiler.region import (
 )
 
 SEARCH_SECONDS = 1.0
+_CACHING = 20 * 2**20  # CUDA's caching allocator asks for as much where a block is smaller
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 
@@ -107,10 +109,13 @@ class Call:
         return [torch.enable_grad(), *casts]
 
 
-def minimum_budget(module: nn.Module, call: Call, resident_bytes: int) -> MinimumBudget:
+def minimum_budget(
+    module: nn.Module, call: Call, resident_bytes: int, requested_bytes: int | None = None
+) -> MinimumBudget:
     """The smallest budget under which a step of `module`, called like `call`, would have fitted.
 
-    `resident_bytes`: of the whole process when the forward begins. Nothing of the model runs, and
+    `resident_bytes`: of the whole process when the forward begins; `requested_bytes`: what the
+    failing allocation asked for, if that is known. Nothing of the model runs, and
     the model, random generators and the tracer's caches stay as they are. To be called when no
     patch on modules is left (hooks.RootCalls): the tracer would see it.
     """
@@ -119,16 +124,26 @@ def minimum_budget(module: nn.Module, call: Call, resident_bytes: int) -> Minimu
     if is_compiled(module):
         return _not("the script compiles its model itself")
     try:
-        graph = _captured(module, call)
-        return MinimumBudget(resident_bytes + smallest_peak(graph))
+        return smallest([(resident_bytes, _captured(module, call))], requested_bytes)
     except TorchDynamoException as error:
         return _not(f"the model cannot be captured: {first_line(error)}")
     except Exception as error:  # noqa: BLE001  the script has its own error to tell
         return _not(f"the model cannot be captured: {reason(error)}".partition("\n")[0])
 
 
-def smallest_peak(graph: Graph) -> int:
-    """The lowest peak of a plan found for `graph`, in bytes of the step alone."""
+def smallest(
+    regions: Sequence[tuple[int, Graph]], requested_bytes: int | None = None
+) -> MinimumBudget:
+    """The same for captured graphs, each with the resident bytes beside it."""
+    largest = max((value.bytes for _, graph in regions for value in graph.values), default=0)
+    # CUDA's message has three digits.
+    if requested_bytes is not None and requested_bytes > 1.01 * largest + _CACHING:
+        return _not(f"what was asked for, {format_bytes(requested_bytes)}, is no part of the model")
+    return MinimumBudget(max(resident + _smallest_peak(graph) for resident, graph in regions))
+
+
+def _smallest_peak(graph: Graph) -> int:
+    """The lowest peak of a plan found for a graph, in bytes of the step alone."""
     floor = plan(graph, INT64_MAX, time_limit=0.0, iterations=0).minimum_budget_bytes
     return plan(graph, floor, time_limit=SEARCH_SECONDS).peak_bytes
 

@@ -20,7 +20,7 @@ from fastsa.profiler import cupy_memory
 from fastsa.profiler.autograd import saved_storages
 from fastsa.profiler.capture import rounded
 from fastsa.profiler.profile import Saved
-from fastsa.profiler.resident import Storage, live_bytes, live_storages
+from fastsa.profiler.resident import live_bytes, live_storages
 from fastsa.profiler.timeline import Allocation, Site, Timeline
 
 _MESSAGE = re.compile(
@@ -158,7 +158,7 @@ def _saved(device: torch.device) -> dict[int, Saved]:
 
 
 def _has_unpack_hooks(ends: Sequence[torch.Tensor]) -> bool:
-    pending = [end.grad_fn for end in ends]
+    pending: list[Any] = [end.grad_fn for end in ends]
     seen = set(pending)
     while pending:
         node = pending.pop()

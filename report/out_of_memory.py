@@ -96,6 +96,7 @@ def _largest(
 def _fits(profile: Profile, budget_bytes: int | None) -> Iterator[str]:
     minimum = profile.minimum_budget_bytes
     if minimum is None:
+        yield from (_line("missing", text.printable(each)) for each in profile.missing)
         return
     yield _line("would fit", f"a budget of {_mebibytes(minimum)} MiB or more, predicted")
     if budget_bytes is not None and budget_bytes <= minimum:

@@ -12,10 +12,12 @@ from torch import nn
 from fastsa.cache.store import Store
 from fastsa.errors import StoreUnusable, reason
 from fastsa.profiler.device import device_name, versions
-from fastsa.profiler.minimum_budget import smallest_peak
+from fastsa.profiler.minimum_budget import MinimumBudget, smallest
 from fastsa.profiler.out_of_memory import describe, origin, requested_bytes, snapshot
 from fastsa.profiler.profile import Profile
 from fastsa.runtime.job import Job
+
+ONLY_ALIVE = "the script ran out of memory: only what was alive then is here"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def _profile(job: Job, modules: list[nn.Module], error: BaseException) -> Profil
     parameters = {id(p): p for module in modules for p in module.parameters()}
     device = next(iter(parameters.values())).device
     timeline = snapshot(device, error)
-    resident = max((d.resident_bytes for d in job.decisions), default=timeline.resident_bytes)
+    minimum = _minimum(job, requested_bytes(describe(error)))
     script, *arguments = job.command
     return Profile(
         schema="fastsa.profile/2",
@@ -74,25 +76,26 @@ def _profile(job: Job, modules: list[nn.Module], error: BaseException) -> Profil
         shape=job.shape,
         device=device_name(device),
         versions=versions(),
-        resident_bytes=resident,
+        resident_bytes=max(
+            (d.resident_bytes for d in job.decisions), default=timeline.resident_bytes
+        ),
         peak_bytes=timeline.peak_bytes,
         step_seconds=None,
         timeline=timeline,
         saved=(),
-        regions=(),  # a job looks measured graphs up by their profile, and this one has measured none
-        missing=tuple(_missing(job)),
+        regions=(),  # jobs look measured graphs up by their profile; nothing was measured here
+        missing=(ONLY_ALIVE, *([minimum.missing] if minimum.missing else [])),
         ended=describe(error),
-        minimum_budget_bytes=_minimum(job),
+        minimum_budget_bytes=minimum.bytes,
     )
 
 
-def _missing(job: Job) -> list[str]:
-    found = ["the script ran out of memory: only what was alive then is here"]
+def _minimum(job: Job, requested: int | None) -> MinimumBudget:
     if not job.decisions:
-        found.append("the smallest budget that fits is not known: it trained unplanned")
-    return found
-
-
-def _minimum(job: Job) -> int | None:
-    """The smallest budget that fits every region planned so far, in bytes of the whole process."""
-    return max((d.resident_bytes + smallest_peak(d.graph) for d in job.decisions), default=None)
+        return MinimumBudget(
+            None, "the smallest budget that fits is not known: nothing was planned"
+        )
+    try:
+        return smallest([(d.resident_bytes, d.graph) for d in job.decisions], requested)
+    except Exception as error:  # noqa: BLE001  what was alive is worth telling without it
+        return MinimumBudget(None, f"the smallest budget that fits is not known: {reason(error)}")

@@ -1,8 +1,9 @@
-"""Runs out of memory in step 4: `runs_out.py WHERE`.
+"""Runs out of memory in step 2: `runs_out.py WHERE`.
 
-loss, model, backward: an allocation of a petabyte there. limit: the batch grows under a limit on
-the address space. exits: catches it and exits with code 5. retries: catches it, takes a smaller
-batch and goes on. wraps: raises an error of its own instead. other: some other error.
+loss, model, backward: an allocation of a petabyte there. limit MIB: the address space is limited to
+so much more than what lives from step to step. exits: catches it and exits with code 5. retries:
+catches it, takes a smaller batch and goes on. wraps: raises an error of its own instead. other:
+some other error.
 """
 
 import os
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import STEPS, Net, adam, batch, step, tell
+from tiny import Net, adam, batch, tell
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 PETABYTE = 1 << 50
-FATAL = 4
+FATAL = 2
+STEPS = 5
 where = sys.argv[1]
 number = 0
 
@@ -60,7 +62,7 @@ def loss_of(net: nn.Module, x: Tensor) -> Tensor:
 
 def limited() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * os.sysconf("SC_PAGE_SIZE") + (256 << 20)
+    most = pages * os.sysconf("SC_PAGE_SIZE") + (int(sys.argv[2]) << 20)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
@@ -77,10 +79,9 @@ def main() -> None:
     net = Inner() if where == "model" else Net()
     optimizer = adam(net)
     for number in range(STEPS):
-        x = batch()
+        x = batch(1 << 16 if where == "limit" else 1 << 10)
         if where == "limit" and number == FATAL:
             limited()
-            step(net, optimizer, batch(1 << 20))
         if where == "other" and number == FATAL:
             raise RuntimeError("mine")
         try:
