@@ -1,4 +1,4 @@
-"""Scripts that run out of memory under `fastsa run`: their own error, and what fastsa says beside."""
+"""Scripts that run out of memory under `fastsa run`: their own error, and ours beside it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def own_frames(done: Done) -> list[str]:
     return [*frames, *(line for line in lines if re.match(r"\w*Error: ", line))]
 
 
-def stored(desk: Desk) -> list[Profile]:
+def stored(desk: Desk) -> dict[str, Profile]:
     with Store.open(desk.place) as store:
-        return [store.profile(row.id) for row in store.list_items("profile")]
+        return {row.id: store.profile(row.id) for row in store.list_items("profile")}
 
 
 class Ended:
@@ -33,8 +33,10 @@ class Ended:
 
     def __init__(self, desk: Desk, *arguments: str) -> None:
         self.desk = desk
+        before = stored(desk).keys()
         self.plain = desk.plain(SCRIPT, *arguments)
         self.done = desk.fastsa("run", *QUICK, SCRIPT, *arguments)
+        self.profiles = [p for key, p in stored(desk).items() if key not in before]
 
     def same(self) -> None:
         assert self.done.returncode == self.plain.returncode
@@ -46,6 +48,12 @@ class Ended:
             assert self.done.stderr.splitlines()[-1] == self.plain.stderr.splitlines()[-1]
 
 
+@pytest.fixture(scope="module")
+def desk(desks: Callable[[], Desk]) -> Desk:
+    """One for all: the plan is made once."""
+    return desks()
+
+
 @pytest.mark.parametrize("where", ["loss", "model", "backward"])
 def test_the_scripts_own_error_and_what_was_alive(desk: Desk, where: str) -> None:
     ended = Ended(desk, where)
@@ -55,7 +63,7 @@ def test_the_scripts_own_error_and_what_was_alive(desk: Desk, where: str) -> Non
     assert "fastsa: out of memory on cpu" in text
     assert "asked for 1024.00 TiB" in text
     assert text.index("fastsa: out of memory") < text.index("Traceback")
-    (profile,) = stored(desk)
+    (profile,) = ended.profiles
     assert profile.ended
     assert profile.ended.startswith("RuntimeError: [enforce fail")
     assert profile.step_seconds is None
@@ -106,12 +114,11 @@ class TestLimitedMemory:
         assert command[2].endswith("runs_out.py limit 60")
 
     def test_stored(self, limited: Ended) -> None:
-        (profile,) = stored(limited.desk)
+        (profile,) = limited.profiles
         assert profile.minimum_budget_bytes
         assert abs(profile.minimum_budget_bytes / 2**20 - fits(limited)) < 0.01
-        with Store.open(limited.desk.place) as store:
-            (row,) = store.list_items("profile")
-        assert f"fastsa show {row.id[:12]}" in limited.done.stderr
+        (identity,) = re.findall(r"fastsa show (\w+)", limited.done.stderr)
+        assert limited.desk.fastsa("show", identity).returncode == 0
 
     def test_what_it_says_fits_does(self, limited: Ended) -> None:
         budget = ("--budget", f"{fits(limited)}MiB", *QUICK[2:])
@@ -135,21 +142,21 @@ class TestCaught:
         assert ended.done.returncode == 0
         ended.same()
         assert "out of memory" not in ended.done.stderr
-        assert stored(desk) == []
+        assert ended.profiles == []
 
     def test_exits(self, desk: Desk) -> None:
         ended = Ended(desk, "exits")
         ended.same()
         assert ended.done.returncode == 5
         assert "fastsa: out of memory on cpu" in ended.done.stderr
-        assert len(stored(desk)) == 1
+        assert len(ended.profiles) == 1
 
     def test_raises_something_else(self, desk: Desk) -> None:
         ended = Ended(desk, "wraps")
         ended.same()
         assert ended.done.stderr.endswith("ValueError: training failed\n")
         assert "asked for 1024.00 TiB" in ended.done.stderr
-        (profile,) = stored(desk)
+        (profile,) = ended.profiles
         assert profile.ended
         assert profile.ended.startswith("RuntimeError: ")
 
@@ -158,7 +165,7 @@ def test_another_error(desk: Desk) -> None:
     ended = Ended(desk, "other")
     ended.same()
     assert "out of memory" not in ended.done.stderr
-    assert stored(desk) == []
+    assert ended.profiles == []
 
 
 def test_switched_off(desk: Desk) -> None:
@@ -167,9 +174,11 @@ def test_switched_off(desk: Desk) -> None:
     assert "fastsa: out of memory" not in done.stderr
 
 
-def test_store_that_cannot_be_written(desk: Desk) -> None:
+def test_store_that_cannot_be_written(desks: Callable[[], Desk]) -> None:
     """One warning, and the text all the same."""
-    desk.fastsa("run", *QUICK, "plain.py")
+    desk = desks()
+    with Store.open(desk.place):
+        pass
     with sqlite3.connect(desk.place) as connection:
         connection.execute(
             "CREATE TRIGGER full BEFORE INSERT ON profiles BEGIN SELECT RAISE(FAIL, 'full'); END"
@@ -185,7 +194,7 @@ def test_store_that_cannot_be_written(desk: Desk) -> None:
 
 def test_its_plans_are_found_as_before(desk: Desk) -> None:
     """A broken-off profile is no measured step that a later job could rely on."""
-    desk.fastsa("run", *QUICK, SCRIPT, "loss")
+    assert stored(desk)
     done = desk.fastsa("run", *QUICK, SCRIPT, "retries")
     assert "plan found" in done.stderr
     assert "resident (estimated)" in done.stderr
