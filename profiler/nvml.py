@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from fastsa.profiler import threads
 from fastsa.profiler.profile import DeviceSample, DeviceUse
 
 if TYPE_CHECKING:
@@ -100,11 +101,14 @@ class DeviceWatch:
         self._shut_down()
 
     def _run(self) -> None:
+        threads.harmless.add(threading.get_ident())
         try:
             while not self._stop.wait(self._period):
                 self._sample()
         except Exception as error:  # noqa: BLE001  e.g. the device was lost
             self._fail(error)
+        finally:
+            threads.harmless.discard(threading.get_ident())
 
     def _sample(self) -> None:
         nvml, handle = self._nvml, self._handle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeGuard
@@ -13,14 +13,14 @@ from typing import Any, TypeGuard
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
 from fastsa.profiler import cupy_memory
 from fastsa.profiler.autograd import saved_storages
 from fastsa.profiler.capture import rounded
 from fastsa.profiler.profile import Saved
-from fastsa.profiler.resident import live_bytes, live_storages
+from fastsa.profiler.resident import Owners, Storage, live_bytes, live_storages, owners
+from fastsa.profiler.threads import alone
 from fastsa.profiler.timeline import Allocation, Site, Timeline
 
 _MESSAGE = re.compile(
@@ -79,15 +79,19 @@ def requested_bytes(text: str) -> int | None:
     return None
 
 
-def snapshot(device: torch.device, error: BaseException) -> Timeline:
+def snapshot(
+    device: torch.device, error: BaseException, models: Iterable[nn.Module] = ()
+) -> Timeline:
     """What is alive on `device` now, as a timeline without events.
 
     Found are the storages of all tensors Python can reach, and those that the autograd graphs
-    behind them keep. Nobody recorded where they were made: `source` is the line at which a frame of
-    `error`'s traceback holds a tensor. On CUDA, what the allocator counts beyond them is one
-    allocation of category "other".
+    behind them keep; while other threads are at work only what models and optimizers hold.
+    `models` give their parameters the names of modules. Nobody recorded where tensors were made:
+    `source` is the line at which a frame of `error`'s traceback holds one. On CUDA, what the
+    allocator counts beyond them is one allocation of category "other".
     """
-    blocks = list(_alive(device, error))
+    with alone() as is_alone:
+        blocks = list(_alive(device, error, owners(models), is_alone))
     if device.type == "cuda":
         blocks += _unknown(device, sum(block.bytes for block in blocks))
     sites = {site: number for number, site in enumerate(dict.fromkeys(b.site for b in blocks))}
@@ -111,29 +115,20 @@ class _Block:
     site: Site
 
 
-def _alive(device: torch.device, error: BaseException) -> Iterator[_Block]:
-    known = live_storages(device)
-    saved = _saved(device)
-    modules, holders = _modules(), _holders(error)
+def _alive(
+    device: torch.device, error: BaseException, owned: Owners, is_alone: bool
+) -> Iterator[_Block]:
+    known = live_storages(device, owned)
+    saved = _saved(device, known) if is_alone else {}
+    holders = _holders(error) if is_alone else {}
     for address, storage in known.items():
-        kept = saved.pop(address, None)
+        kept, source = saved.pop(address, None), holders.get(address)
         if kept is not None and storage.category == "other":
-            yield _Block(storage.bytes, _kept_site(kept, holders.get(address)))
+            yield _Block(storage.bytes, Site("activation", source=source, node=kept.node))
         else:
-            module, source = modules.get(address), holders.get(address)
-            yield _Block(storage.bytes, Site(storage.category, module=module, source=source))
+            yield _Block(storage.bytes, Site(storage.category, None, None, storage.module, source))
     for kept in saved.values():  # no tensor of Python's: a node alone holds it
-        yield _Block(rounded(kept.bytes, device), _kept_site(kept, None))
-
-
-def _kept_site(kept: Saved, source: str | None) -> Site:
-    return Site(
-        "activation",
-        op=kept.op,
-        module=kept.module,
-        source=kept.source or source,
-        node=kept.node,
-    )
+        yield _Block(rounded(kept.bytes, device), Site("activation", node=kept.node))
 
 
 def _unknown(device: torch.device, found: int) -> Iterator[_Block]:
@@ -145,7 +140,7 @@ def _unknown(device: torch.device, found: int) -> Iterator[_Block]:
         yield _Block(rest, Site("other"))
 
 
-def _saved(device: torch.device) -> dict[int, Saved]:
+def _saved(device: torch.device, alive: Mapping[int, Storage]) -> dict[int, Saved]:
     """What autograd keeps on `device`, behind any tensor that Python can reach."""
     ends = [
         item
@@ -154,7 +149,8 @@ def _saved(device: torch.device) -> dict[int, Saved]:
     ]
     if _has_unpack_hooks(ends):
         return {}  # reading a saved tensor would run them, and checkpoint's is a whole forward
-    return {address: kept for address, kept in saved_storages(ends).items() if kept.bytes}
+    found = saved_storages(ends, alive)
+    return {address: held.saved for address, held in found.items() if held.saved.bytes}
 
 
 def _has_unpack_hooks(ends: Sequence[torch.Tensor]) -> bool:
@@ -172,39 +168,6 @@ def _has_unpack_hooks(ends: Sequence[torch.Tensor]) -> bool:
         seen |= following
         pending += following
     return False
-
-
-def _modules() -> dict[int, str]:
-    """Dotted path of the module that a parameter, its gradient, its state or a buffer is of."""
-    everything = [m for m in gc.get_objects() if issubclass(type(m), nn.Module)]
-    inner = {id(child) for module in everything for child in module.children()}
-    paths: dict[int, str] = {}
-    owners: dict[int, str] = {}
-    for root in (module for module in everything if id(module) not in inner):
-        for name, parameter in root.named_parameters():
-            owners[id(parameter)] = name.rpartition(".")[0]
-            _put(paths, parameter, owners[id(parameter)])
-            _put(paths, parameter.grad, owners[id(parameter)])
-        for name, buffer in root.named_buffers():
-            _put(paths, buffer, name.rpartition(".")[0])
-    for parameter, state in _states():
-        for tensor in state.values():
-            _put(paths, tensor, owners.get(id(parameter), ""))
-    return paths
-
-
-def _states() -> Iterator[tuple[nn.Parameter, Mapping[str, Any]]]:
-    for item in gc.get_objects():
-        if issubclass(type(item), Optimizer):
-            for parameter, state in item.state.items():
-                if isinstance(state, Mapping):
-                    yield parameter, state
-
-
-def _put(paths: dict[int, str], tensor: object, path: str) -> None:
-    address = _address(tensor)
-    if address and path:
-        paths.setdefault(address, path)
 
 
 def _holders(error: BaseException) -> dict[int, str]:

@@ -63,7 +63,7 @@ def _stored(job: Job, profile: Profile) -> str | None:
 def _profile(job: Job, modules: list[nn.Module], error: BaseException) -> Profile:
     parameters = {id(p): p for module in modules for p in module.parameters()}
     device = next(iter(parameters.values())).device
-    timeline = snapshot(device, error)
+    timeline = snapshot(device, error, modules)
     minimum = _minimum(job, requested_bytes(describe(error)))
     script, *arguments = job.command
     return Profile(

@@ -35,6 +35,24 @@ print(json.dumps({
 }, default=lambda s: [s.seconds, s.used_bytes, s.process_bytes, s.allocator_bytes]))
 """
 
+ALONE = """
+import time
+from fastsa.profiler.nvml import Card, DeviceWatch
+from fastsa.profiler.threads import alone, harmless
+def busy():
+    until = time.perf_counter() + 0.01
+    while time.perf_counter() < until:
+        pass
+    return 0
+with DeviceWatch(Card("1", "?"), busy, period_seconds=0.0001) as watch:
+    seen = set()
+    for _ in range(50):
+        time.sleep(0.003)
+        with alone() as is_alone:
+            seen.add(is_alone)
+print(seen, harmless, len(watch.use.samples) > 5)
+"""
+
 FORKS = """
 import os, sys, time
 from fastsa.profiler.nvml import Card, DeviceWatch
@@ -173,3 +191,7 @@ class TestSamples:
     def test_forks(self, library: Path, attempt: int) -> None:
         lines = run(FORKS, folder=library).splitlines()
         assert sorted(lines) == ["child False", "parent True"]
+
+    def test_is_no_thread_that_others_must_wait_for(self, library: Path) -> None:
+        """It holds no tensor, so tensors may be looked at while it takes a sample."""
+        assert run(ALONE, folder=library) == "{True} set() True\n"

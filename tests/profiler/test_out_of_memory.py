@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -191,7 +192,7 @@ class TestSnapshot:
     def test_modules_lines_and_nodes(self) -> None:
         net, x = Net(), torch.randn(500, 100)
         net(x, fail=False).backward()
-        seen = snapshot(CPU, error_of(lambda: net(x)))
+        seen = snapshot(CPU, error_of(lambda: net(x)), [net])
         sites = [seen.site(block) for block in seen.allocations if block.bytes > 400]
         modules = {(site.category, site.module) for site in sites}
         assert ("parameter", "body.0") in modules
@@ -235,3 +236,23 @@ class TestSnapshot:
         snapshot(CPU, error_of(lambda: net(x)))
         loss.backward()
         assert all(p.grad is not None for p in net.parameters())
+
+    def test_other_threads_at_work(self) -> None:
+        """They may free a tensor while it is looked at: only models and optimizers are."""
+        net, stop = Net(), threading.Event()
+
+        def work() -> None:
+            while not stop.is_set():
+                pass
+
+        x = torch.randn(500, 100)
+        error = error_of(lambda: net(x))
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            seen = snapshot(CPU, error, [net])
+        finally:
+            stop.set()
+            thread.join()
+        assert set(by_category(seen)) <= {"parameter", "gradient", "buffer", "optimizer"}
+        assert by_category(seen)["parameter"] >= 2 * LINEAR
