@@ -95,6 +95,7 @@ class SharedPool:
     """
 
     def __init__(self) -> None:
+        self._cuda: Any = None
         self._before: Any = None
         self._ours: Any = None
         self._import: AfterImport | None = None
@@ -111,20 +112,19 @@ class SharedPool:
     ) -> None:
         if self._import is not None:
             self._import.close()
-        cuda = sys.modules[CUPY].cuda if self._ours is not None else None
-        if cuda is not None and cuda.get_allocator() == self._ours:
-            cuda.set_allocator(self._before)
+        if self._ours is not None and self._cuda.get_allocator() == self._ours:
+            self._cuda.set_allocator(self._before)
         self._ours = None
 
     def _share(self) -> None:
-        cupy = sys.modules[CUPY]
         if torch.version.cuda is None:
             _warn("this PyTorch is built without CUDA")
             return
         try:
-            before = cupy.cuda.get_allocator()
-            ours = cupy.cuda.PythonFunctionAllocator(_allocate, _release).malloc
-            cupy.cuda.set_allocator(ours)
+            self._cuda = sys.modules[CUPY].cuda
+            before = self._cuda.get_allocator()
+            ours = self._cuda.PythonFunctionAllocator(_allocate, _release).malloc
+            self._cuda.set_allocator(ours)
         except Exception as error:  # noqa: BLE001  the program's import of CuPy must not fail
             _warn(f"{type(error).__name__}: {error}")
             return
