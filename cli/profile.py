@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastsa.cli.errors import UserScript, run_command
-from fastsa.cli.script_options import quiet_torch, script_arguments
+from fastsa.cli.script_options import cupy_option, cupy_pool, quiet_torch, script_arguments
 from fastsa.errors import BadInput, FastsaError
 
 if TYPE_CHECKING:
@@ -27,9 +27,15 @@ if TYPE_CHECKING:
 )
 @click.option("--continue", "keep_running", is_flag=True, help="Let the script run to its end.")
 @click.option("--store", type=click.Path(path_type=Path), help="Store file [default: yours].")
+@cupy_option
 @script_arguments
 def command(
-    keep_running: bool, store: Path | None, module: bool, script: str, arguments: tuple[str, ...]
+    keep_running: bool,
+    store: Path | None,
+    cupy_on_torch: bool,
+    module: bool,
+    script: str,
+    arguments: tuple[str, ...],
 ) -> UserScript:
     """Record one real training step of SCRIPT, run with ARGUMENTS.
 
@@ -40,7 +46,7 @@ def command(
     Example:
       fastsa profile train.py --batch-size 8
     """
-    return partial(_profile, keep_running, store, module, script, arguments)
+    return partial(_profile, keep_running, store, cupy_on_torch, module, script, arguments)
 
 
 def main() -> None:
@@ -49,7 +55,12 @@ def main() -> None:
 
 
 def _profile(
-    keep_running: bool, store: Path | None, module: bool, script: str, arguments: tuple[str, ...]
+    keep_running: bool,
+    store: Path | None,
+    cupy_on_torch: bool,
+    module: bool,
+    script: str,
+    arguments: tuple[str, ...],
 ) -> None:
     from fastsa.cache.store import Store
 
@@ -62,7 +73,7 @@ def _profile(
     recorder = Recorder(script, arguments, keep_running=keep_running, progress=_progress)
     process = os.getpid()
     try:
-        with recorder:
+        with cupy_pool(cupy_on_torch), recorder:
             run_script(script, arguments, module=module)
     except StopScript:
         pass

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastsa.cli.errors import UserScript
-from fastsa.cli.script_options import quiet_torch, script_arguments
+from fastsa.cli.script_options import cupy_option, cupy_pool, quiet_torch, script_arguments
 from fastsa.errors import FastsaError
 
 if TYPE_CHECKING:
@@ -51,9 +51,15 @@ if TYPE_CHECKING:
     "--best-effort", is_flag=True, help="If the budget cannot be met, train at the lowest peak."
 )
 @click.option("--store", type=click.Path(path_type=Path), help="Store file [default: yours].")
+@cupy_option
 @script_arguments
 def command(
-    module: bool, script: str, arguments: tuple[str, ...], budget: str | None, **options: Any
+    module: bool,
+    script: str,
+    arguments: tuple[str, ...],
+    budget: str | None,
+    cupy_on_torch: bool,
+    **options: Any,
 ) -> UserScript:
     """Train SCRIPT, run with ARGUMENTS, within a memory budget.
 
@@ -70,12 +76,15 @@ def command(
     if budget is None:
         raise click.UsageError("Missing option '--budget'. Options of fastsa go before SCRIPT.")
     settings = Settings(budget=parse(budget), **options)
-    return partial(_run, settings, script, arguments, module)
+    return partial(_run, settings, script, arguments, module, cupy_on_torch)
 
 
-def _run(settings: Any, script: str, arguments: tuple[str, ...], module: bool) -> None:
+def _run(
+    settings: Any, script: str, arguments: tuple[str, ...], module: bool, cupy_on_torch: bool
+) -> None:
     quiet_torch()
     from fastsa.profiler.script import run_script
+    from fastsa.report import out_of_memory
     from fastsa.report.ran import ending, planned
     from fastsa.runtime.job import Job, disabled
     from fastsa.runtime.launch import Launch
@@ -89,10 +98,13 @@ def _run(settings: Any, script: str, arguments: tuple[str, ...], module: bool) -
     launch: Launch = Launch(job, script, arguments, module=module)
     process = os.getpid()
     try:
-        launch.run()
+        with cupy_pool(cupy_on_torch):
+            launch.run()
     finally:
         # A forked worker of the script ends here too; only the job itself has something to say,
         # unless there is an error of ours to tell instead.
         if os.getpid() == process and not isinstance(sys.exception(), FastsaError):
             for line in ending(job.decisions, job.run, launch.trained):
                 click.echo(line, err=True)
+            if launch.shortage is not None:
+                click.echo(out_of_memory.summary(**vars(launch.shortage)), err=True)

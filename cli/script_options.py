@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import click
@@ -20,6 +21,22 @@ def script_arguments(function: F) -> F:
     ):
         function = decorate(function)
     return function
+
+
+def cupy_option(function: F) -> F:
+    """Adds `--cupy-on-torch`."""
+    return click.option(
+        "--cupy-on-torch", is_flag=True, help="CuPy allocates from PyTorch's caching allocator."
+    )(function)
+
+
+def cupy_pool(shared: bool) -> AbstractContextManager[object]:
+    """What the script is to run in: CuPy on PyTorch's allocator if `shared`."""
+    if not shared:
+        return nullcontext()
+    from fastsa.profiler.cupy_memory import share_pool
+
+    return share_pool()
 
 
 def quiet_torch() -> None:

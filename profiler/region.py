@@ -94,7 +94,7 @@ def compile_in_place(
     the call is made as if nothing had happened.
     """
     state = _random_state()
-    module._compiled_call_impl = torch.compile(_traceable(module), backend=backend)
+    module._compiled_call_impl = torch.compile(traceable(module), backend=backend)
     try:
         return call()
     except TorchDynamoException as error:
@@ -109,7 +109,8 @@ def is_compiled(module: nn.Module) -> bool:
     return isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
 
 
-def _traceable(module: nn.Module) -> Callable[..., Any]:
+def traceable(module: nn.Module) -> Callable[..., Any]:
+    """The call of a module as something the tracer does not pass over."""
     # The tracer passes over torch's own files: a forward of torch's own (nn.Sequential) needs a
     # frame around it. Other forwards are found by themselves, after the module's hooks.
     call: Callable[..., Any] = module._call_impl

@@ -14,6 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.optim import Optimizer
 
+from fastsa.profiler import cupy_memory
 from fastsa.profiler.capture import rounded
 from fastsa.profiler.threads import alone
 from fastsa.profiler.timeline import Category
@@ -57,10 +58,11 @@ def named_modules(roots: Iterable[torch.nn.Module]) -> Iterator[tuple[str, torch
 def live_bytes(device: torch.device) -> int:
     """Bytes allocated on `device` now.
 
-    CUDA: as the caching allocator counts them. CPU: the storages of all tensors Python can reach.
+    CUDA: as the caching allocator counts them, and what is used of CuPy's pools. CPU: the storages
+    of all tensors Python can reach.
     """
     if device.type == "cuda":
-        return int(torch.cuda.memory_allocated(device))
+        return int(torch.cuda.memory_allocated(device)) + cupy_memory.live_bytes(device)
     return sum(storage.bytes for storage in live_storages(device).values())
 
 

@@ -6,6 +6,7 @@ a segmentation fault.
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 import threading
@@ -15,11 +16,15 @@ from contextlib import contextmanager
 _PYTHON = sysconfig.get_path("stdlib")
 _TURN_SECONDS = 10.0  # far longer than a look at all objects takes
 
+harmless: set[int] = set()
+"""Threads of our own that hold no tensor: they need not wait. By `threading.get_ident`."""
+os.register_at_fork(after_in_child=harmless.clear)  # they are gone, and numbers are given again
+
 
 @contextmanager
 def alone() -> Iterator[bool]:
     """Yields whether all other threads wait; those that do stay so until the end."""
-    others = [frame for ident, frame in sys._current_frames().items() if not _is_this(ident)]
+    others = [frame for ident, frame in sys._current_frames().items() if not _is_ours(ident)]
     if not others:
         yield True
         return
@@ -31,8 +36,8 @@ def alone() -> Iterator[bool]:
         sys.setswitchinterval(interval)
 
 
-def _is_this(thread: int) -> bool:
-    return thread == threading.get_ident()
+def _is_ours(thread: int) -> bool:
+    return thread == threading.get_ident() or thread in harmless
 
 
 def _waits(file: str) -> bool:

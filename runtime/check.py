@@ -7,7 +7,8 @@ import time
 
 import torch
 
-from fastsa.profiler.allocator import Allocator, is_taken, peak_delta, recorder
+from fastsa.profiler.allocator import Allocator, Event, is_taken, peak_delta, recorder
+from fastsa.profiler.cupy_memory import CupyAllocator
 from fastsa.profiler.resident import live_bytes
 
 LEAD_IN, RECORD = 1, 2
@@ -26,6 +27,8 @@ class StepCheck:
         self.resident_bytes: int | None = None
         self.steps = 0
         self._allocator: Allocator | None = None
+        self._cupy = CupyAllocator(device)
+        self._start = 0
         self._last: float | None = None
         self._seconds: list[float] = []
 
@@ -42,9 +45,11 @@ class StepCheck:
         self.steps = step + 1
         if step == LEAD_IN and not is_taken(self.device):
             self._allocator = recorder(self.device).__enter__()
+            self._cupy.__enter__()
         elif step == RECORD and self._allocator is not None:
             with self._allocator.span("step"):
                 pass
+            self._start = time.time_ns()
             self.resident_bytes = live_bytes(self.device)
         self._last = time.perf_counter()
 
@@ -58,7 +63,14 @@ class StepCheck:
         allocator, self._allocator = self._allocator, None
         if allocator is None:
             return
+        self._cupy.__exit__(None, None, None)
         allocator.__exit__(None, None, None)
         if self.resident_bytes is not None and "step" in allocator.spans:
             events = allocator.events[allocator.spans["step"][0] :]
-            self.peak_bytes = self.resident_bytes + peak_delta(events)
+            self.peak_bytes = self.resident_bytes + peak_delta(self._with_cupy(events))
+
+    def _with_cupy(self, events: list[Event]) -> list[Event]:
+        others = [event for event in self._cupy.events if event.nanoseconds >= self._start]
+        if not others:
+            return events
+        return sorted(events + others, key=lambda event: event.nanoseconds)

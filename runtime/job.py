@@ -70,14 +70,14 @@ class Job:
         self.check: StepCheck | None = None
         self.model = "model"
         self.shape = ""
-        self.script = ""
+        self.command: tuple[str, ...] = ()
         self.compiled = 0
         self.run: Run | None = None
         self.on_planned: Callable[[Decision], None] = lambda decision: None
         self._clock: StepClock | None = None
         self._warned: set[str] = set()
         self._closed = False
-        self._process = os.getpid()
+        self.process = os.getpid()
 
     def compile(self, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> Any:
         """Compile one Dynamo graph; it becomes a region if gradients are taken through it."""
@@ -162,7 +162,7 @@ class Job:
 
     def close(self, *, store_run: bool = True) -> None:
         """End the watch over steps and store the run. Safe to call twice, and after a fork."""
-        if self._closed or os.getpid() != self._process:
+        if self._closed or os.getpid() != self.process:
             return
         self._closed = True
         atexit.unregister(self.close)
@@ -194,7 +194,7 @@ class Job:
         return Run(
             schema="fastsa.run/1",
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            script=self.script,
+            script=" ".join(self.command),
             model=decision.model,
             shape=decision.shape,
             device=decision.device,

@@ -13,6 +13,7 @@ from fastsa.profiler.hooks import Call, RootCalls
 from fastsa.profiler.region import compile_in_place, first_line, is_compiled
 from fastsa.profiler.script import StopScript, run_script
 from fastsa.runtime.job import Job
+from fastsa.runtime.out_of_memory import Shortage, shortage
 
 
 class Launch:
@@ -24,14 +25,15 @@ class Launch:
         self.arguments = tuple(arguments)
         self.module = module
         self.trained = False
+        self.shortage: Shortage | None = None
         self._roots: dict[nn.Module, None] = {}
-        job.script = " ".join((script, *arguments))
+        job.command = (script, *arguments)
 
     def run(self) -> None:
         """Run the script to its end.
 
         What the script raises passes through. Raises InfeasibleBudget before the first training
-        step if the budget cannot be met.
+        step if the budget cannot be met. `shortage` is there if the script ran out of memory.
         """
         complete = False
         try:
@@ -41,13 +43,18 @@ class Launch:
         except SystemExit as ending:
             complete = ending.code in (None, 0)
             self._tell_refusal()
+            self._see_shortage(ending)
             raise
-        except (Exception, StopScript):
+        except (Exception, StopScript) as ending:
             self._tell_refusal()
+            self._see_shortage(ending)
             raise
         finally:
             self.job.close(store_run=complete and self.job.refusal is None)
         self._tell_refusal()
+
+    def _see_shortage(self, ending: BaseException) -> None:
+        self.shortage = shortage(self.job, self._roots, ending)
 
     def _tell_refusal(self) -> None:
         # However the script took it, a bare `except` included.

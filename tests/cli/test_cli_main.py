@@ -22,8 +22,17 @@ HEAVY = {"torch", "rich", "sqlite_utils", "numpy", "msgspec", "fastsa.planner._c
 
 # What people's scripts rely on: adding is a decision, taking away a break.
 OPTIONS = {
-    "profile": {"--continue", "--store", "-m"},
-    "run": {"--budget", "--time-limit", "--threads", "--seed", "--best-effort", "--store", "-m"},
+    "profile": {"--continue", "--cupy-on-torch", "--store", "-m"},
+    "run": {
+        "--budget",
+        "--time-limit",
+        "--threads",
+        "--seed",
+        "--best-effort",
+        "--cupy-on-torch",
+        "--store",
+        "-m",
+    },
     "plan": {
         "--graph",
         "--budget",
