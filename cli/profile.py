@@ -15,6 +15,7 @@ from fastsa.cli.script_options import cupy_option, cupy_pool, quiet_torch, scrip
 from fastsa.errors import BadInput, FastsaError
 
 if TYPE_CHECKING:
+    from fastsa.profiler.profile import Profile
     from fastsa.profiler.recorder import Recorder
 
 
@@ -102,13 +103,30 @@ def _keep(recorder: Recorder, path: Path | None) -> None:
     from fastsa.report.recorded import summary
 
     _progress("")
+    if recorder.shortage is not None:
+        _keep_shortage(recorder.shortage, path)
+    if recorder.note is not None:
+        click.echo(f"fastsa: {recorder.note}", err=True)
     profile = recorder.profile()
+    if recorder.shortage is not None and (profile is None or not profile.regions):
+        return  # all there is to tell is told
     if profile is None:
         click.echo(f"fastsa: nothing recorded: {recorder.shortfall()}", err=True)
         return
     with Store.open(path) as store:
         identity = store.add_profile(profile)
     click.echo(summary(profile, identity), err=True)
+
+
+def _keep_shortage(shortage: Profile, path: Path | None) -> None:
+    from fastsa.cache.store import Store
+    from fastsa.profiler.out_of_memory import requested_bytes
+    from fastsa.report.out_of_memory import summary
+
+    with Store.open(path) as store:
+        identity = store.add_profile(shortage)
+    requested = requested_bytes(shortage.ended or "")
+    click.echo(summary(shortage, identity, requested_bytes=requested), err=True)
 
 
 def _progress(text: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fastsa.profiler.device import device_name, versions
-from fastsa.profiler.profile import OpTime, Profile, Region, StepPart
+from fastsa.profiler.profile import DeviceUse, Fragmentation, OpTime, Profile, Region, StepPart
 from fastsa.profiler.recorded import Recorded
 from fastsa.profiler.region import first_line
 from fastsa.profiler.timeline import PHASES
@@ -28,6 +28,8 @@ def assemble(
     regions: tuple[Region, ...] = (),
     missing: Sequence[str] = (),
     ended: str | None = None,
+    device_use: DeviceUse | None = None,
+    fragmentation: Fragmentation | None = None,
 ) -> Profile:
     """The profile of a recorded stretch of a program that trains `roots`.
 
@@ -56,6 +58,8 @@ def assemble(
         step_parts=_step_parts(found.ops, found.timeline.seconds),
         ops=found.ops,
         nodes=found.nodes,
+        device_use=device_use,
+        fragmentation=fragmentation,
         missing=(*missing, *found.missing),
         ended=ended,
     )

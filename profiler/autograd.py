@@ -73,6 +73,8 @@ def _saved_tensors(node: Any) -> Iterator[tuple[str, torch.Tensor]]:
     kind: type = type(node)
     for name in _saved_fields(kind):
         try:
+            if _is_hooked(getattr(node, f"_raw{name}", None)):
+                continue
             value = getattr(node, name)
         except RuntimeError:
             continue  # already released by an earlier backward
@@ -80,7 +82,16 @@ def _saved_tensors(node: Any) -> Iterator[tuple[str, torch.Tensor]]:
         for item in values:
             if isinstance(item, torch.Tensor):
                 yield name.removeprefix(_FIELD), item
-    if hasattr(node, "saved_tensors"):
+    if hasattr(node, "saved_tensors") and not _is_hooked(node._raw_saved_tensors):
         for item in node.saved_tensors:
             if isinstance(item, torch.Tensor):
                 yield "saved_tensors", item
+
+
+def _is_hooked(raw: Any) -> bool:
+    """Whether reading a saved tensor would run the program's own code: checkpoint's is a forward.
+
+    What its hooks keep instead is not autograd's.
+    """
+    saved = raw if isinstance(raw, (list, tuple)) else [raw]
+    return any(getattr(each, "unpack_hook", None) is not None for each in saved)

@@ -71,6 +71,7 @@ def _trains(module: nn.Module) -> bool:
         module.training
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
+        and torch._C._current_graph_task_id() == -1  # not made again in a backward (checkpoint)
         and any(parameter.requires_grad for parameter in module.parameters())
     )
 

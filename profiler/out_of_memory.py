@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -147,27 +147,8 @@ def _saved(device: torch.device, alive: Mapping[int, Storage]) -> dict[int, Save
         for item in gc.get_objects()
         if _is_real(item) and item.grad_fn is not None and item.device.type == device.type
     ]
-    if _has_unpack_hooks(ends):
-        return {}  # reading a saved tensor would run them, and checkpoint's is a whole forward
     found = saved_storages(ends, alive)
     return {address: held.saved for address, held in found.items() if held.saved.bytes}
-
-
-def _has_unpack_hooks(ends: Sequence[torch.Tensor]) -> bool:
-    pending: list[Any] = [end.grad_fn for end in ends]
-    seen = set(pending)
-    while pending:
-        node = pending.pop()
-        if any(
-            getattr(getattr(node, name), "unpack_hook", None) is not None
-            for name in dir(node)
-            if name.startswith("_raw_saved_")
-        ):
-            return True
-        following = {each for each, _ in node.next_functions if each is not None} - seen
-        seen |= following
-        pending += following
-    return False
 
 
 def _holders(error: BaseException) -> dict[int, str]:

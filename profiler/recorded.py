@@ -22,13 +22,14 @@ from fastsa.profiler.trace import Block, NodeRun, Trace
 class Seen:
     """What was seen while the program ran, beside the trace. Names are those of the trace's marks.
 
-    `alive` are the storages at the beginning and `start_bytes` all that was allocated then;
+    `alive` are the storages at the beginning, `start_bytes` all that was allocated then, and
+    `library_bytes` what of it is another library's;
     `labels` say what blocks are for, `backwards` what autograd held when each began.
     """
 
     alive: Mapping[int, Storage]
     start_bytes: int
-    resident_bytes: int
+    library_bytes: int
     labels: Sequence[tuple[str, Mapping[int, Label]]]
     backwards: Sequence[tuple[str, Mapping[int, Held]]]
 
@@ -46,7 +47,7 @@ class Recorded:
     ops: tuple[OpTime, ...]
     nodes: tuple[NodeTime, ...]
     resident_bytes: int
-    allocator_peak_bytes: int
+    allocator_peak_bytes: int | None
     missing: tuple[str, ...]
 
 
@@ -61,17 +62,32 @@ def recorded(trace: Trace, seen: Seen, more: Sequence[Block] = ()) -> Recorded:
         for name, known in seen.labels
         if name in trace.times
     ]
-    timeline = build(blocks, start, end, seen.alive, labels, seen.start_bytes)
+    timeline = build(blocks, start, end, seen.alive, labels, seen.start_bytes, seen.library_bytes)
     peak = _allocator_peak(blocks, seen)
     return Recorded(
         timeline=timeline,
         saved=_saved(trace, seen, start),
         ops=_op_times(trace),
         nodes=_node_times(trace.nodes),
-        resident_bytes=seen.resident_bytes,
+        resident_bytes=_resident(timeline, seen, clock, trace),
         allocator_peak_bytes=peak,
-        missing=_unseen(timeline, peak, bool(more)),
+        missing=_unseen(timeline, peak, is_shared=bool(more) or seen.library_bytes > 0),
     )
+
+
+def _resident(timeline: Timeline, seen: Seen, clock: Sequence[int], trace: Trace) -> int:
+    """The most that is alive when a forward begins for which nothing is kept any more.
+
+    Under gradient accumulation that is a later one: it finds gradients alive.
+    """
+    most, is_free = timeline.resident_bytes, False
+    for name, _ in seen.labels:
+        if name.startswith("forward") and is_free and name in trace.times:
+            before = bisect_left(clock, trace.times[name]) - 1
+            most = max(most, sum(each.bytes for each in timeline.alive_at(before)))
+        if not name.startswith("optimizer"):
+            is_free = name.startswith("backward")
+    return most
 
 
 def _stretch(trace: Trace, more: Sequence[Block], start: int) -> list[Block]:
@@ -87,7 +103,8 @@ def _allocator_peak(blocks: Sequence[Block], seen: Seen) -> int:
     older blocks: those are told by the end of their tensors and come without a total.
     """
     first: int | None = None
-    peak, released = seen.start_bytes, 0
+    before = seen.start_bytes - seen.library_bytes
+    peak, released = before, 0
     for block in blocks:
         if block.total is None:
             storage = seen.alive.get(block.address)
@@ -95,11 +112,11 @@ def _allocator_peak(blocks: Sequence[Block], seen: Seen) -> int:
             continue
         if first is None:
             first = block.total - block.bytes
-        peak = max(peak, seen.start_bytes + block.total - first - released)
+        peak = max(peak, before + block.total - first - released)
     return peak
 
 
-def _unseen(timeline: Timeline, peak: int, is_shared: bool) -> tuple[str, ...]:
+def _unseen(timeline: Timeline, peak: int, *, is_shared: bool) -> tuple[str, ...]:
     difference = peak - timeline.peak_bytes
     if is_shared or not difference:
         return ()

@@ -20,14 +20,18 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.optim import Optimizer
 
 from fastsa.errors import FastsaError, reason
+from fastsa.profiler import minimum_budget as minimum
 from fastsa.profiler import profile as records
 from fastsa.profiler.allocator import Allocator, is_taken, recorder
 from fastsa.profiler.assembly import assemble, ending, model_name, signature
 from fastsa.profiler.capture import Capture, capture, device_of
 from fastsa.profiler.device import device_name
+from fastsa.profiler.fragmentation import fragmentation
 from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls
+from fastsa.profiler.nvml import DeviceWatch, watch
+from fastsa.profiler.out_of_memory import origin
 from fastsa.profiler.outside import Outside, observe, outside_op, storage_sizes, with_outside
-from fastsa.profiler.profile import Profile
+from fastsa.profiler.profile import Fragmentation, Profile
 from fastsa.profiler.recorded import Recorded
 from fastsa.profiler.recording import Recording
 from fastsa.profiler.region import (
@@ -38,6 +42,7 @@ from fastsa.profiler.region import (
     is_compiled,
 )
 from fastsa.profiler.script import StopScript
+from fastsa.profiler.shortage import snapshot_profile, with_minimum
 from fastsa.profiler.steps import StepClock
 from fastsa.profiler.timing import measure
 
@@ -113,6 +118,8 @@ class Recorder:
         self.keep_running = keep_running
         self.progress = progress
         self.problems: list[str] = []
+        self.note: str | None = None  # what is missing without making the profile incomplete
+        self.shortage: Profile | None = None  # of a script that ended for want of memory
         self.clock = StepClock(self._step_begins, self._step_ended, self._optimizer_stepped)
         self.allocator: Allocator | None = None
         self.roots: dict[nn.Module, None] = {}
@@ -129,6 +136,10 @@ class Recorder:
         self._recorded: Recorded | None = None
         self._timed_seconds: float | None = None
         self._ended: str | None = None
+        self._last_call: tuple[nn.Module, minimum.Call] | None = None
+        self._resident = 0
+        self._watch: DeviceWatch | None = None
+        self._fragmentation: Fragmentation | None = None
         self._device = torch.device("cpu")
         self._complete = False
         self._process = os.getpid()
@@ -142,7 +153,37 @@ class Recorder:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None and not isinstance(error, (StopScript, SystemExit)):
             self._ended = ending(error)
+        broke_off = self._recording is not None
         self._finish()
+        if error is not None and os.getpid() == self._process:
+            self._look_at_memory(error, broke_off=broke_off)
+
+    def _look_at_memory(self, ended_by: BaseException, *, broke_off: bool) -> None:
+        """Keep what was alive if the script ends for want of memory."""
+        error = origin(ended_by)
+        if error is None or self._last_call is None:
+            return
+        try:
+            self.shortage = self._short_profile(error, *self._last_call, broke_off=broke_off)
+        except Exception as failure:  # noqa: BLE001  the script's own error must come through
+            self._has_problem(f"what was alive cannot be told: {reason(failure)}")
+
+    def _short_profile(
+        self, error: BaseException, root: nn.Module, call: minimum.Call, *, broke_off: bool
+    ) -> Profile:
+        profile = self.profile() if broke_off else None
+        if profile is None:
+            profile = snapshot_profile(
+                error,
+                list(self.roots),
+                self._device,
+                script=self.script,
+                arguments=self.arguments,
+                shape=self.shape,
+            )
+        else:
+            self._recorded = None  # it is told as the shortage that it is
+        return with_minimum(profile, error, root, call, self._device, self._resident)
 
     # What the script does ---------------------------------------------------------------------
 
@@ -161,7 +202,7 @@ class Recorder:
             self.roots[module] = None
             self._device = next(module.parameters()).device
         self.shape = self.shape or signature(args, kwargs)
-        self._watched(lambda: self._forward_begins(args, kwargs))
+        self._watched(lambda: self._forward_begins(module, args, kwargs))
         if self._complete or self.clock.step < CAPTURE or module in self._compiled:
             return call()
         if is_compiled(module):
@@ -170,8 +211,12 @@ class Recorder:
         self._compiled.append(module)
         return compile_in_place(module, self._backend, call, self._not_captured)
 
-    def _forward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _forward_begins(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         self.clock.forward()
+        if not self._complete:
+            self._last_call = (module, minimum.Call.of(args, kwargs))
         if self._recording is not None:
             self._recording.forward((args, kwargs))
 
@@ -237,15 +282,22 @@ class Recorder:
     def _start_recording(self, step: int) -> None:
         try:
             self._recording = Recording(self._device, self.roots)
-            self._kept_step = step
         except FastsaError as error:
             self._has_problem(error.message)
+            return
+        self._kept_step = step
+        self._resident = self._recording.start_bytes
+        self._watch = watch(self._device).__enter__()
 
     def _stop_recording(self) -> None:
         recording, self._recording = self._recording, None
         if recording is None:
             return
         recording.stop()
+        self._fragmentation = fragmentation(self._device)
+        if self._watch is not None:
+            self._watch.__exit__(None, None, None)
+            self.note = self._watch.missing
         if recording.was_interrupted:
             self._has_problem("the script started a torch.profiler of its own meanwhile")
         self._kept = recording
@@ -328,6 +380,8 @@ class Recorder:
             regions=tuple(self.graphs.values()),
             missing=(*self._shortcomings(), *self.problems),
             ended=self._ended,
+            device_use=self._watch.use if self._watch else None,
+            fragmentation=self._fragmentation,
         )
 
     def _shortcomings(self) -> list[str]:

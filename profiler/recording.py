@@ -12,7 +12,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from fastsa.profiler import cupy_memory
 from fastsa.profiler.autograd import Held, saved_storages
+from fastsa.profiler.cupy_memory import CupyAllocator
 from fastsa.profiler.recorded import Recorded, Seen, recorded
 from fastsa.profiler.resident import (
     Deaths,
@@ -50,7 +52,9 @@ class Recording:
         with alone() as is_alone:
             self._was_alone = is_alone
             self._alive = live_storages(device, self._owners)
-        self._start_bytes = self._resident = live_bytes(device)
+        self.start_bytes = live_bytes(device)
+        self._library_bytes = cupy_memory.live_bytes(device)
+        self._cupy = CupyAllocator(device)
         self._tracer = Tracer(device)
         # CUDA reports the release of every block, the CPU allocator only of those it saw made.
         self._deaths: Deaths | None = None
@@ -58,6 +62,7 @@ class Recording:
             self._deaths = Deaths(device, self._owners, self._tracer.gone)
         # Last: every Python call from now on is traced, and looking for tensors is a million.
         self._tracer.start()
+        self._cupy.__enter__()
         self._tracer.mark("begin")
 
     @property
@@ -74,9 +79,6 @@ class Recording:
     def forward(self, arguments: object) -> None:
         """A root module is about to be called with these arguments."""
         self._meet_roots()
-        if self._backwards:
-            # Under gradient accumulation a later forward finds gradients alive.
-            self._resident = max(self._resident, live_bytes(self._device))
         leaves = torch.utils._pytree.tree_leaves(arguments)
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_leaf]
         addresses = [
@@ -86,6 +88,7 @@ class Recording:
 
     def backward(self, tensors: Sequence[torch.Tensor]) -> None:
         """The backward of these tensors is about to run."""
+        self._cupy.join()
         held = saved_storages(tensors, self._alive)
         known = {a: Label("activation", node=each.saved.node) for a, each in held.items()}
         self._backwards.append((self._label("backward", known), held))
@@ -105,13 +108,24 @@ class Recording:
         """Stop recording. Safe to call twice."""
         self._tracer.mark("end")
         self._tracer.stop()
+        self._cupy.__exit__(None, None, None)
         if self._deaths is not None:
             self._deaths.close()
 
-    def read(self, more: Sequence[Block] = ()) -> Recorded:
-        """What happened; `more` are blocks that other libraries allocated meanwhile."""
+    def read(self) -> Recorded:
+        """What happened."""
         modules = {id(module): path for path, module in named_modules(self._roots)}
-        seen = Seen(self._alive, self._start_bytes, self._resident, self._labels, self._backwards)
+        seen = Seen(
+            alive=self._alive,
+            start_bytes=self.start_bytes,
+            library_bytes=self._library_bytes,
+            labels=self._labels,
+            backwards=self._backwards,
+        )
+        more = [
+            Block(each.nanoseconds, each.bytes, each.address, op=each.op, place=(None, each.source))
+            for each in self._cupy.events
+        ]
         result = recorded(self._tracer.read(modules), seen, more)
         self._alive, self._labels, self._backwards = {}, [], []
         if self._was_alone:

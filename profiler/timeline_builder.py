@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fastsa.profiler.cupy_memory import OP as LIBRARY_OP
 from fastsa.profiler.resident import Storage
 from fastsa.profiler.timeline import Allocation, Category, Site, Timeline
 from fastsa.profiler.trace import Block
@@ -53,14 +54,15 @@ def build(
     alive: Mapping[int, Storage],
     labels: Sequence[Labels],
     resident_bytes: int,
+    library_bytes: int = 0,
 ) -> Timeline:
     """The timeline of the stretch from `start` to `end`, in nanoseconds like the blocks'.
 
     `alive` are the known storages at its start, `resident_bytes` what was allocated then in all;
-    what nobody knows of that is of category "other".
+    `library_bytes` of that are another library's; what nobody knows is of category "other".
     """
     builder = _Builder(blocks, start)
-    builder.begin(alive, resident_bytes)
+    builder.begin(alive, resident_bytes, library_bytes)
     waiting = sorted(labels, key=lambda each: each.event, reverse=True)
     for number, block in enumerate(blocks):
         while waiting and waiting[-1].event <= number:
@@ -78,17 +80,18 @@ class _Builder:
         self.open: dict[int, _Open] = {}
         self.done: list[Allocation] = []
         self.sites: dict[Site, int] = {}
-        self.unknown = 0
+        self.unknown: dict[Category, int] = {"other": 0, "library": 0}
         self.alive = self.resident = self.peak = 0
         self.peak_event = -1
 
-    def begin(self, alive: Mapping[int, Storage], resident_bytes: int) -> None:
+    def begin(self, alive: Mapping[int, Storage], resident_bytes: int, library_bytes: int) -> None:
         for address, storage in alive.items():
             label = Label(storage.category, storage.module)
             self.open[address] = _Open(None, storage.bytes, None, label)
         known = sum(storage.bytes for storage in alive.values())
-        self.unknown = max(0, resident_bytes - known)
-        self.alive = self.resident = self.peak = known + self.unknown
+        self.unknown["library"] = library_bytes
+        self.unknown["other"] = max(0, resident_bytes - library_bytes - known)
+        self.alive = self.resident = self.peak = known + sum(self.unknown.values())
 
     def add(self, number: int, block: Block) -> None:
         if block.bytes > 0:
@@ -99,7 +102,7 @@ class _Builder:
         elif block.address in self.open:
             self.close(block.address, number, block)
         else:
-            self.close_unknown(number, -block.bytes)
+            self.close_unknown(number, block)
         if self.alive > self.peak:
             self.peak, self.peak_event = self.alive, number
 
@@ -109,15 +112,15 @@ class _Builder:
             if held is not None and _rank(label) > _rank(held.label):
                 held.label = label
 
-    def close_unknown(self, number: int, size: int) -> None:
+    def close_unknown(self, number: int, block: Block) -> None:
         """A release of something that was alive before and that Python cannot reach."""
-        size = min(size, self.unknown)
+        category: Category = "library" if block.op == LIBRARY_OP else "other"
+        size = min(-block.bytes, self.unknown[category])
         if size:
-            self.unknown -= size
+            self.unknown[category] -= size
             self.alive -= size
-            self.done.append(
-                Allocation(size, None, number, None, self.seconds(number), self.site(Site("other")))
-            )
+            site = self.site(Site(category))
+            self.done.append(Allocation(size, None, number, None, self.seconds(number), site))
 
     def close(self, address: int, death: int | None, released: Block | None) -> None:
         held = self.open.pop(address)
@@ -143,10 +146,10 @@ class _Builder:
     def finish(self, seconds: float) -> Timeline:
         for address in list(self.open):
             self.close(address, None, None)
-        if self.unknown:
-            self.done.append(
-                Allocation(self.unknown, None, None, None, None, self.site(Site("other")))
-            )
+        for category, size in self.unknown.items():
+            if size:
+                site = self.site(Site(category))
+                self.done.append(Allocation(size, None, None, None, None, site))
         return Timeline(
             events=len(self.blocks),
             resident_bytes=self.resident,
@@ -179,5 +182,7 @@ def _site(held: _Open, released: Block | None) -> Site:
 
 
 def _unlabelled(block: Block, released: Block | None) -> Category:
+    if block.op == LIBRARY_OP:
+        return "library"
     within = released is not None and block.call and released.call == block.call
     return "workspace" if within else "temporary"

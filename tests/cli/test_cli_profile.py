@@ -334,6 +334,45 @@ def the_profile(desk: Desk) -> Profile:
         return store.profile(row.id)
 
 
+class TestOutOfMemory:
+    """The script's own error, and beside it what was alive; the snapshot is stored."""
+
+    @pytest.mark.parametrize("step", ["0", "3"])
+    def test_in_a_recorded_step(self, desk: Desk, step: str) -> None:
+        done = self.ends(desk, "backward", FATAL=step)
+        profile = the_profile(desk)
+        assert f"step {int(step) + 1} was recorded and broke off" in profile.missing
+        assert "made by line" in done.stderr
+        assert "scripts/tiny.py" in done.stderr
+        assert alive_at_peak(profile.timeline) == profile.peak_bytes == profile.allocator_peak_bytes
+        assert profile.saved
+
+    @pytest.mark.parametrize("where", ["loss", "model", "backward"])
+    def test_in_another_step(self, desk: Desk, where: str) -> None:
+        done = self.ends(desk, where)
+        assert "held by line" in done.stderr
+        assert the_profile(desk).timeline.events == 0
+
+    def test_what_would_have_fitted_does(self, desk: Desk) -> None:
+        done = self.ends(desk, "limit", "40")
+        minimum = the_profile(desk).minimum_budget_bytes
+        assert minimum is not None
+        assert "  would fit a budget of " in done.stderr
+
+    def test_a_script_that_goes_on(self, desk: Desk) -> None:
+        done = desk.fastsa("profile", "--continue", "runs_out.py", "retries")
+        assert done.returncode == 0
+        assert "out of memory" not in done.stderr
+        assert desk.kinds() == ["profile", "graph"]
+
+    def ends(self, desk: Desk, *arguments: str, **more: str) -> Done:
+        done = desk.fastsa("profile", "runs_out.py", *arguments, **more)
+        assert done.returncode == 1
+        assert done.stderr.startswith("fastsa: out of memory on cpu")
+        assert "can't allocate memory" in done.stderr
+        return done
+
+
 class TestScripts:
     """Ways to train that the recording must not disturb."""
 
@@ -351,6 +390,7 @@ class TestScripts:
             ("no_optimizer.py", 1),
             ("threads.py", 1),
             ("evaluates.py", 1),
+            ("checkpoints.py", 2),
         ],
     )
     def test_recorded(self, desk: Desk, script: str, regions: int) -> None:
@@ -359,6 +399,13 @@ class TestScripts:
         profile = recorded.profile
         assert alive_at_peak(profile.timeline) == profile.peak_bytes
         assert len(profile.regions) == regions
+
+    def test_checkpointed_layers_run_no_more_often(self, desk: Desk) -> None:
+        """Reading what a checkpoint saved would run it again."""
+        recorded = Recorded(desk, "checkpoints.py")
+        recorded.same()
+        assert "forwards 24" in recorded.plain.stdout
+        assert recorded.profile.model == "__main__.Checkpointing"
 
     def test_a_model_in_evaluation_mode(self, desk: Desk) -> None:
         done = desk.fastsa("profile", "frozen.py")
