@@ -47,6 +47,7 @@ from fastsa.profiler.steps import StepClock
 from fastsa.profiler.timing import measure
 
 FIRST, TIMED, RECORD, CAPTURE, OUTSIDE, DONE = 0, (1, 2), 3, 4, 5, 6
+MOST_PASSED = 16
 Progress = Callable[[str], None]
 
 
@@ -78,7 +79,7 @@ class CapturedRegion(Region):
     def forward_ended(self, outputs: Sequence[Any]) -> None:
         """Begin to watch the eager code after the forward."""
         allocator = self.owner.allocator
-        if allocator is None or self.capture is None or self.owner.clock.step != OUTSIDE:
+        if allocator is None or self.capture is None or self.owner.stage != OUTSIDE:
             return
         self.outputs = [
             output.untyped_storage().data_ptr() if torch.is_tensor(output) else 0
@@ -128,11 +129,14 @@ class Recorder:
         self.shape = ""
         self._calls = ExitStack()
         self._compiled: list[nn.Module] = []
-        self._starts: dict[int, float] = {}
+        self.stage = -1  # FIRST to DONE
+        self._now = ""  # the shape of the call that is being made
+        self._passed = 0  # steps of another shape than the first's
+        self._starts: dict[int, float] = {}  # by stage
         self._whole = -1  # the last step that has come to its end
         self._recording: Recording | None = None  # the one that is running
         self._kept: Recording | None = None  # the last that has run
-        self._kept_step = FIRST
+        self._kept_stage = self._kept_step = FIRST
         self._recorded: Recorded | None = None
         self._timed_seconds: float | None = None
         self._ended: str | None = None
@@ -201,9 +205,10 @@ class Recorder:
         if module not in self.roots:
             self.roots[module] = None
             self._device = next(module.parameters()).device
-        self.shape = self.shape or signature(args, kwargs)
+        self._now = signature(args, kwargs)
+        self.shape = self.shape or self._now
         self._watched(lambda: self._forward_begins(module, args, kwargs))
-        if self._complete or self.clock.step < CAPTURE or module in self._compiled:
+        if self._complete or self.stage < CAPTURE or module in self._compiled:
             return call()
         if is_compiled(module):
             self._has_problem("the script compiles its model itself: there is no graph to plan")
@@ -249,25 +254,38 @@ class Recorder:
     def _step_begins(self, step: int) -> None:
         now = time.perf_counter()
         self._stop_recording()
-        if step == FIRST:
+        if self.stage == TIMED[1] and self._timed_seconds is None:
+            first, second = (self._starts[each] for each in TIMED)
+            self._timed_seconds = min(second - first, now - second)
+        if self._is_other_than_usual():
+            return
+        self.stage += 1
+        self._begin_stage(step)
+        self._starts[self.stage] = time.perf_counter()
+
+    def _is_other_than_usual(self) -> bool:
+        """Whether this step has to pass: what is recorded and captured has one shape."""
+        if self.stage + 1 not in (RECORD, CAPTURE, OUTSIDE) or self._now == self.shape:
+            return False
+        self._passed += 1
+        return self._passed <= MOST_PASSED
+
+    def _begin_stage(self, step: int) -> None:
+        if self.stage == FIRST:
             self._start_recording(step)
-        elif step in TIMED:
+        elif self.stage in TIMED:
             self.progress(f"warming up, step {step + 1} of {RECORD}")
-        elif step == RECORD:
-            self._timed_seconds = min(
-                self._starts[TIMED[1]] - self._starts[TIMED[0]], now - self._starts[TIMED[1]]
-            )
+        elif self.stage == RECORD:
             self.progress("recording one step")
             self._start_recording(step)
-        elif step == CAPTURE:
+        elif self.stage == CAPTURE:
             self.progress("capturing the graph and measuring it op by op")
-        elif step == OUTSIDE:
+        elif self.stage == OUTSIDE:
             self._watch_outside()
         else:
             self._finish()
             if not self.keep_running:
                 raise StopScript
-        self._starts[step] = time.perf_counter()
 
     def _optimizer_stepped(self, optimizer: Optimizer) -> None:
         recording = self._recording
@@ -275,7 +293,7 @@ class Recorder:
             self._watched(lambda: recording.stepped(optimizer))
 
     def _step_ended(self, step: int) -> None:
-        self._whole = step
+        self._whole = self.stage
 
     # Recording --------------------------------------------------------------------------------
 
@@ -285,7 +303,7 @@ class Recorder:
         except FastsaError as error:
             self._has_problem(error.message)
             return
-        self._kept_step = step
+        self._kept_stage, self._kept_step = self.stage, step
         self._resident = self._recording.start_bytes
         self._watch = watch(self._device).__enter__()
 
@@ -334,7 +352,7 @@ class Recorder:
             module._compiled_call_impl = None
         self._stop_recording()
         allocator = self._stop_allocator()
-        if allocator is not None and self.clock.step >= OUTSIDE:
+        if allocator is not None and self.stage >= OUTSIDE:
             self._observe_outside(allocator)
 
     def _observe_outside(self, allocator: Allocator) -> None:
@@ -385,12 +403,12 @@ class Recorder:
         )
 
     def _shortcomings(self) -> list[str]:
-        step, found = self._kept_step, []
-        if self._whole < step:
-            found.append(f"step {step + 1} was recorded and broke off")
-        elif step == FIRST:
+        found = []
+        if self._whole < self._kept_stage:
+            found.append(f"step {self._kept_step + 1} was recorded and broke off")
+        elif self._kept_stage == FIRST:
             found.append("only the first step was recorded, before anything was warm")
-        if not self.graphs and not self.problems and self.clock.step > CAPTURE:
+        if not self.graphs and not self.problems and self.stage > CAPTURE:
             found.append("the model could not be captured as a graph")
         elif not self.graphs and not self.problems:
             found.append(
