@@ -100,18 +100,22 @@ def _allocator_peak(blocks: Sequence[Block], seen: Seen) -> int:
     """The peak by the totals that come with the allocator's own events.
 
     The CPU allocator counts from the moment somebody first listens, and leaves out releases of
-    older blocks: those are told by the end of their tensors and come without a total.
+    blocks it does not know: those are told by the end of their tensors and come without a total.
+    Of a block that it knows from an earlier recording, both come.
     """
     first: int | None = None
-    before = seen.start_bytes - seen.library_bytes
-    peak, released = before, 0
+    peak = before = seen.start_bytes - seen.library_bytes
+    released, told = 0, dict[int, int]()
     for block in blocks:
         if block.total is None:
-            storage = seen.alive.get(block.address)
-            released += storage.bytes if storage is not None and not block.bytes else 0
+            if not block.bytes and block.address in seen.alive:
+                told[block.address] = seen.alive[block.address].bytes
+                released += told[block.address]
             continue
         if first is None:
             first = block.total - block.bytes
+        known = told.pop(block.address, 0)  # where a new block is made, the old one was unknown
+        released -= known if block.bytes < 0 else 0
         peak = max(peak, before + block.total - first - released)
     return peak
 
