@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,7 @@ def command(
 ) -> UserScript:
     """Record one real training step of SCRIPT, run with ARGUMENTS.
 
-    The script runs unmodified, as with `python`. It is stopped after seven training steps, when
+    The script runs unmodified, as with `python`. It is stopped after six training steps, when
     everything is measured, unless --continue is given.
 
     \b
@@ -92,10 +93,13 @@ def _keep_beside(ending: BaseException, recorder: Recorder, path: Path | None) -
     if isinstance(ending, SystemExit) and ending.code in (None, 0):
         _keep(recorder, path)
         return
+    pressed = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not lose it
     try:
         _keep(recorder, path)
     except FastsaError as error:
         click.echo(f"fastsa: the profile is not stored: {error.message}", err=True)
+    finally:
+        signal.signal(signal.SIGINT, pressed)
 
 
 def _keep(recorder: Recorder, path: Path | None) -> None:

@@ -67,6 +67,8 @@ def assemble(
 
 def _step_parts(ops: Sequence[OpTime], seconds: float) -> tuple[StepPart, ...]:
     """The ops of each phase, and the rest by its name."""
+    if not seconds:
+        return ()
     spent = dict.fromkeys(PHASES, 0.0)
     for each in ops:
         spent[each.phase] += each.seconds

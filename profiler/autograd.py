@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -82,10 +82,20 @@ def _saved_tensors(node: Any) -> Iterator[tuple[str, torch.Tensor]]:
         for item in values:
             if isinstance(item, torch.Tensor):
                 yield name.removeprefix(_FIELD), item
-    if hasattr(node, "saved_tensors") and not _is_hooked(node._raw_saved_tensors):
-        for item in node.saved_tensors:
-            if isinstance(item, torch.Tensor):
-                yield "saved_tensors", item
+    for item in _saved_by_function(node):
+        if isinstance(item, torch.Tensor):
+            yield "saved_tensors", item
+
+
+def _saved_by_function(node: Any) -> Sequence[Any]:
+    """What a function written in Python has saved."""
+    try:
+        if not hasattr(node, "saved_tensors") or _is_hooked(node._raw_saved_tensors):
+            return ()
+        saved: Sequence[Any] = node.saved_tensors
+    except RuntimeError:
+        return ()  # already released by an earlier backward
+    return saved
 
 
 def _is_hooked(raw: Any) -> bool:

@@ -126,8 +126,8 @@ def _unseen(timeline: Timeline, peak: int, *, is_shared: bool) -> tuple[str, ...
         return ()
     return (
         f"by the allocator's own count the peak is {format_bytes(abs(difference))} "
-        f"{'higher' if difference > 0 else 'lower'}: threads that the script started itself "
-        "are not in the timeline",
+        f"{'higher' if difference > 0 else 'lower'}: what threads of the script's own allocate "
+        "is not seen",
     )
 
 

@@ -279,6 +279,8 @@ class Recorder:
             self.progress("recording one step")
             self._start_recording(step)
         elif self.stage == CAPTURE:
+            if self._now != self.shape:
+                self._has_problem(f"the graph is of another shape: {self._now}")
             self.progress("capturing the graph and measuring it op by op")
         elif self.stage == OUTSIDE:
             self._watch_outside()
@@ -304,6 +306,7 @@ class Recorder:
             self._has_problem(error.message)
             return
         self._kept_stage, self._kept_step = self.stage, step
+        self.shape = self._now
         self._resident = self._recording.start_bytes
         self._watch = watch(self._device).__enter__()
 
@@ -339,6 +342,7 @@ class Recorder:
         """Measure a captured region and keep its graph."""
         if region.capture is None:
             return
+        self._stop_allocator()  # a graph met this late: measuring it takes the recorder
         captured_hash = region.capture.graph.hash()
         self.graphs[id(region)] = records.Region(captured_hash, measure(region.capture))
 
@@ -394,13 +398,19 @@ class Recorder:
             script=self.script,
             arguments=self.arguments,
             shape=self.shape,
-            step_seconds=self._timed_seconds,
+            step_seconds=self._step_seconds(found),
             regions=tuple(self.graphs.values()),
             missing=(*self._shortcomings(), *self.problems),
             ended=self._ended,
             device_use=self._watch.use if self._watch else None,
             fragmentation=self._fragmentation,
         )
+
+    def _step_seconds(self, found: Recorded) -> float | None:
+        """The fastest whole step; the recorded one is no faster than a plain one would be."""
+        if self._timed_seconds is None or self._kept_stage != RECORD or self._whole < RECORD:
+            return self._timed_seconds
+        return min(self._timed_seconds, found.timeline.seconds)
 
     def _shortcomings(self) -> list[str]:
         found = []

@@ -14,7 +14,7 @@ from fastsa.report import text
 from fastsa.report.layout import Facts, Paragraph, Part, Table
 
 TOP = 10
-UNKNOWN = "(unknown)"
+UNKNOWN = "(none known)"
 
 OpSource = Literal["recorded step", "ops measured alone"]
 
@@ -202,7 +202,7 @@ def _totals(report: DiffReport) -> Table:
         "peak_bytes": ("peak, whole process", _bytes),
         "resident_bytes": ("resident when a step begins", _bytes),
         "kept_bytes": ("kept for the backward", _bytes),
-        "step_seconds": ("step time, unrecorded", _seconds),
+        "step_seconds": ("step time", _seconds),
     }
     rows = [(names[each.name][0], *_cells(each, names[each.name][1])) for each in report.totals]
     return Table("Measured", ["", "A>", "B>", "difference>", "%>"], rows)

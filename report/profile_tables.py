@@ -11,7 +11,7 @@ from fastsa.report.layout import Facts, Paragraph, Table
 from fastsa.report.profile import ProfileReport
 from fastsa.report.times import TimeOf
 
-UNKNOWN = "(unknown)"
+UNKNOWN = "(none known)"
 NODES = 2  # named per module; of the others there is the number
 
 
@@ -27,7 +27,10 @@ def overview(report: ProfileReport) -> Facts:
             ("recorded", f"{text.of_time(report.created)} UTC"),
             ("versions", ", ".join(f"{k} {v}" for k, v in report.versions.items())),
             ("peak", f"{text.of_bytes(report.peak_bytes)} measured, whole process"),
-            ("resident", f"{text.of_bytes(report.resident_bytes)} measured, when a step begins"),
+            (
+                "resident",
+                f"{text.of_bytes(report.resident_bytes)} measured, as a forward begins",
+            ),
             ("kept", _kept(report)),
             ("step time", _step_time(report)),
             ("would have fitted", _minimum(report)),
@@ -44,7 +47,7 @@ def _kept(report: ProfileReport) -> str | None:
 def _step_time(report: ProfileReport) -> str | None:
     if report.step_seconds is None:
         return None
-    return f"{text.of_seconds(report.step_seconds)} measured, unrecorded step"
+    return f"{text.of_seconds(report.step_seconds)} measured"
 
 
 def _minimum(report: ProfileReport) -> str | None:
@@ -56,7 +59,7 @@ def _minimum(report: ProfileReport) -> str | None:
 def incomplete(report: ProfileReport) -> Iterator[Paragraph]:
     """What is not there, and why."""
     if report.ended is not None:
-        yield Paragraph(f"INCOMPLETE: the recorded step ended with {report.ended}")
+        yield Paragraph(f"INCOMPLETE: it ended with {report.ended}")
     for sentence in report.missing:
         yield Paragraph(f"missing: {sentence}")
 

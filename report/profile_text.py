@@ -17,7 +17,7 @@ def render(report: ProfileReport) -> Iterator[Part]:
     """The report for people."""
     yield tables.overview(report)
     yield from tables.incomplete(report)
-    if report.allocations:
+    if report.events:
         yield timeline(report)
         yield categories(report)
     yield tables.by_category(report)

@@ -65,8 +65,9 @@ def _sections(
     subject: Subject, report: ProfileReport, known: Levels, after: PlannedStep | None
 ) -> Iterator[Section]:
     whole = subject.profile.timeline
-    if whole.allocations:
+    if whole.allocations and whole.events:
         yield sections.timeline(whole, known, after)
+    if whole.allocations:
         yield sections.peak(report, whole)
     if report.saved:
         yield sections.kept(report)

@@ -163,7 +163,7 @@ def times(lines: Sequence[TimeOf]) -> Figure:
         xaxis=scale(ticksuffix=f" {name}", nticks=5),
         yaxis=scale(
             tickvals=places,
-            ticktext=[short(each.label or "(unknown)") for each in shown],
+            ticktext=[short(each.label or "(none known)") for each in shown],
             autorange="reversed",
             showgrid=False,
             zeroline=False,
@@ -175,7 +175,7 @@ def times(lines: Sequence[TimeOf]) -> Figure:
 def _bar_hover(each: TimeOf) -> str:
     phases = ", ".join(f"{phase} {text.of_seconds(s)}" for phase, s in each.phases.items())
     calls = f"{text.of_seconds(each.seconds)} in {text.of_count(each.calls)} calls"
-    return hover(each.label or "(unknown)", calls, phases, text.of_source(each.source))
+    return hover(each.label or "(none known)", calls, phases, text.of_source(each.source))
 
 
 def curve(plans: Sequence[Plan], resident: int, knee: Plan | None) -> Figure:

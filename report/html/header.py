@@ -51,12 +51,14 @@ def of(report: ProfileReport, planned: PlannedStep | None, subject: Subject) -> 
 def _numbers(report: ProfileReport) -> Iterator[Markup]:
     """The numbers that people ask for first."""
     yield _number("Peak", text.of_bytes(report.peak_bytes), "measured", "whole process")
-    yield _number("Resident", text.of_bytes(report.resident_bytes), "measured", "as a step begins")
+    yield _number(
+        "Resident", text.of_bytes(report.resident_bytes), "measured", "as a forward begins"
+    )
     if report.saved:
         size = text.of_bytes(report.saved_bytes)
         yield _number("Kept for backward", size, "measured", "by autograd")
     if report.step_seconds is not None:
-        yield _number("Step", text.of_seconds(report.step_seconds), "measured", "not recorded")
+        yield _number("Step", text.of_seconds(report.step_seconds), "measured", "fastest")
     beyond = report.device_use and report.device_use.beyond_bytes
     if beyond:
         yield _number("Beyond PyTorch", text.of_bytes(beyond), "measured", "context, libraries")

@@ -42,8 +42,17 @@ class Profiled:
         """The highest number of bytes alive at a time, measured: the process's on the device."""
         return self.profile.peak_bytes
 
-    def report(self) -> None:
-        """Print what `fastsa show` prints of a stored profile."""
+    def report(self, html: Path | str | None = None) -> None:
+        """Print what `fastsa show` prints of a stored profile, or write a page to the file `html`.
+
+        A page needs the extra `plots`. Raises BadInput if it cannot be written.
+        """
+        if html is not None:
+            from fastsa.report.html import document
+            from fastsa.report.html.subject import Subject
+
+            document.write(Subject(self.profile.id(), self.profile), Path(html))
+            return
         from fastsa.report import profile, profile_text, terminal
 
         terminal.show(profile_text.render(profile.summarize(self.profile.id(), self.profile)))

@@ -260,7 +260,7 @@ class TestShow:
         with Store.open(place) as store:
             identifier = store.add_profile(profiles.broken())
         shown = fastsa("show", identifier).stdout
-        assert "INCOMPLETE: the recorded step ended with OutOfMemoryError" in shown
+        assert "INCOMPLETE: it ended with OutOfMemoryError" in shown
         assert "missing: NVML: no driver" in shown
         assert "100.00 MiB, the smallest budget, predicted" in shown
 
