@@ -106,7 +106,7 @@ class TestForPeople:
             row[0]: row[1:]
             for row in tables(between(profile(), profile(factor=2)))["Measured"].rows
         }
-        assert rows["step time, unrecorded"] == ("250.00 ms", "500.00 ms", "+250.00 ms", "+100.0%")
+        assert rows["step time"] == ("250.00 ms", "500.00 ms", "+250.00 ms", "+100.0%")
         assert rows["kept for the backward"] == ("48.00 KiB", "64.00 KiB", "+16.00 KiB", "+33.3%")
         assert rows["peak, whole process"][2:] == ("0", "0.0%")
         back = tables(between(profile(factor=2), profile()))["Measured"].rows
