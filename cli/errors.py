@@ -41,7 +41,8 @@ def _parse_and_run(command: click.Command, arguments: Sequence[str] | None) -> U
         with warnings.catch_warnings():
             warnings.showwarning = _tell_warning
             result = command.main(arguments, standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed from the start
+            sys.stdout.flush()
     except FastsaError as error:
         sys.exit(_told(error))
     except click.ClickException as error:

@@ -66,8 +66,10 @@ def _profile(
 ) -> None:
     from fastsa.cache.store import Store
 
-    with Store.open(store):
-        pass  # an unusable store is better known before the script runs than after
+    with Store.open(store) as opened:
+        # An unusable one is better known before the script runs than after, and the script may
+        # change the working directory.
+        store = opened.path
     quiet_torch()
     from fastsa.profiler.recorder import Recorder
     from fastsa.profiler.script import StopScript, run_script
@@ -85,7 +87,8 @@ def _profile(
         if os.getpid() == process:  # a worker the script has forked ends here too
             _keep_beside(ending, recorder, store)
         raise
-    _keep(recorder, store)
+    if os.getpid() == process:
+        _keep(recorder, store)
 
 
 def _keep_beside(ending: BaseException, recorder: Recorder, path: Path | None) -> None:
@@ -134,6 +137,6 @@ def _keep_shortage(shortage: Profile, path: Path | None) -> None:
 
 
 def _progress(text: str) -> None:
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[Kfastsa: {text}" if text else "\r\x1b[K")
         sys.stderr.flush()

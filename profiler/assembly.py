@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from fastsa.profiler.device import device_name, versions
 from fastsa.profiler.profile import DeviceUse, Fragmentation, OpTime, Profile, Region, StepPart
@@ -36,7 +37,8 @@ def assemble(
     `missing` are sentences on what could not be had, beside what the recording itself misses.
     """
     modules = list(roots)
-    parameters = {id(p): p.numel() for module in modules for p in module.parameters()}
+    known = {id(p): p for module in modules for p in nn.Module.parameters(module)}
+    parameters = {one: p.numel() for one, p in known.items() if not is_lazy(p)}
     return Profile(
         schema="fastsa.profile/2",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -92,7 +94,11 @@ def signature(args: Sequence[Any], kwargs: dict[str, Any]) -> str:
     """A call's tensors as people read them, e.g. `int64[8,256], float32[8,3,32,32]`."""
     leaves = torch.utils._pytree.tree_leaves((tuple(args), kwargs))
     return ", ".join(
-        f"{str(leaf.dtype).removeprefix('torch.')}[{','.join(map(str, leaf.shape))}]"
+        f"{str(leaf.dtype).removeprefix('torch.')}[{','.join(_sizes(leaf))}]"
         for leaf in leaves
         if isinstance(leaf, torch.Tensor)
     )
+
+
+def _sizes(tensor: torch.Tensor) -> list[str]:
+    return ["nested"] if tensor.is_nested else [str(size) for size in tensor.shape]

@@ -5,6 +5,9 @@ The program comes first: when it starts a profiler while one of ours is running,
 
 from __future__ import annotations
 
+import ctypes
+import os
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,6 +19,30 @@ from fastsa.errors import FastsaError
 def is_running() -> bool:
     """Whether anybody in this process is using torch's profiler."""
     return bool(torch._C._autograd._profiler_enabled())
+
+
+def refuse_second() -> None:
+    """Raise FastsaError if somebody in this process is using torch's profiler."""
+    if is_running():
+        raise FastsaError(
+            "another torch.profiler is running, and two cannot record at a time",
+            hint="switch it off",
+        )
+
+
+def _end_without_destructors() -> None:
+    """To be called in a forked process: let it end as it wants to, but without kineto's destructor.
+
+    That would wait for a thread which only the parent has, for ever.
+    """
+    libc = ctypes.CDLL(None)
+    libc.on_exit(libc._exit, None)  # gets the exit code; handlers run from the last to the first
+    libc.__cxa_atexit(libc.fflush, None, None)
+
+
+@cache
+def _expect_forks() -> None:
+    os.register_at_fork(after_in_child=_end_without_destructors)
 
 
 class Kineto:
@@ -38,11 +65,8 @@ class Kineto:
 
     def start(self) -> None:
         """Start. Raises FastsaError if somebody else is profiling."""
-        if is_running():
-            raise FastsaError(
-                "the script's torch.profiler is running, and two cannot record at a time",
-                hint="switch the script's own profiler off",
-            )
+        refuse_second()
+        _expect_forks()
         assert self._profile is not None
         self._profile.__enter__()
         self._running = True

@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import msgspec
 import torch
 from torch import fx, nn
 from torch._dynamo.exc import TorchDynamoException
@@ -24,10 +26,11 @@ from fastsa.profiler import minimum_budget as minimum
 from fastsa.profiler import profile as records
 from fastsa.profiler.allocator import Allocator, is_taken, recorder
 from fastsa.profiler.assembly import assemble, ending, model_name, signature
+from fastsa.profiler.capturable import obstacle
 from fastsa.profiler.capture import Capture, capture, device_of
 from fastsa.profiler.device import device_name
 from fastsa.profiler.fragmentation import fragmentation
-from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls
+from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls, parameters
 from fastsa.profiler.nvml import DeviceWatch, watch
 from fastsa.profiler.out_of_memory import origin
 from fastsa.profiler.outside import Outside, observe, outside_op, storage_sizes, with_outside
@@ -39,7 +42,6 @@ from fastsa.profiler.region import (
     compile_in_place,
     compile_region,
     first_line,
-    is_compiled,
 )
 from fastsa.profiler.script import StopScript
 from fastsa.profiler.shortage import snapshot_profile, with_minimum
@@ -65,6 +67,8 @@ class CapturedRegion(Region):
         self, joint: fx.GraphModule, num_fwd_outputs: int
     ) -> tuple[fx.GraphModule, fx.GraphModule]:
         """Capture, then split as torch does."""
+        if not self.owner.is_training:
+            return super().partition(joint, num_fwd_outputs)  # an evaluation with gradients
         try:
             name = device_name(device_of(joint))
             self.capture = capture(
@@ -119,11 +123,12 @@ class Recorder:
         self.keep_running = keep_running
         self.progress = progress
         self.problems: list[str] = []
+        self.is_training = False  # whether a root module is being called to train
         self.note: str | None = None  # what is missing without making the profile incomplete
         self.shortage: Profile | None = None  # of a script that ended for want of memory
         self.clock = StepClock(self._step_begins, self._step_ended, self._optimizer_stepped)
         self.allocator: Allocator | None = None
-        self.roots: dict[nn.Module, None] = {}
+        self.roots: MutableMapping[nn.Module, None] = {}
         self.regions: list[CapturedRegion] = []
         self.graphs: dict[int, records.Region] = {}
         self.shape = ""
@@ -140,8 +145,10 @@ class Recorder:
         self._recorded: Recorded | None = None
         self._timed_seconds: float | None = None
         self._ended: str | None = None
-        self._last_call: tuple[nn.Module, minimum.Call] | None = None
+        self._profile: Profile | None = None
+        self._last_call: tuple[weakref.ref[nn.Module], minimum.Call] | None = None
         self._resident = 0
+        self._may_capture = True
         self._watch: DeviceWatch | None = None
         self._fragmentation: Fragmentation | None = None
         self._device = torch.device("cpu")
@@ -157,18 +164,22 @@ class Recorder:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None and not isinstance(error, (StopScript, SystemExit)):
             self._ended = ending(error)
+        if os.getpid() != self._process:
+            return  # a child of the script ends: the recording is its parent's
         broke_off = self._recording is not None
         self._finish()
-        if error is not None and os.getpid() == self._process:
+        if error is not None:
             self._look_at_memory(error, broke_off=broke_off)
 
     def _look_at_memory(self, ended_by: BaseException, *, broke_off: bool) -> None:
         """Keep what was alive if the script ends for want of memory."""
         error = origin(ended_by)
-        if error is None or self._last_call is None:
+        root, call = self._last_call or (lambda: None, None)
+        module = root()
+        if error is None or module is None or call is None:
             return
         try:
-            self.shortage = self._short_profile(error, *self._last_call, broke_off=broke_off)
+            self.shortage = self._short_profile(error, module, call, broke_off=broke_off)
         except Exception as failure:  # noqa: BLE001  the script's own error must come through
             self._has_problem(f"what was alive cannot be told: {reason(failure)}")
 
@@ -202,33 +213,56 @@ class Recorder:
             self._thread = (self._process, threading.get_ident())
         if self._is_elsewhere():
             return call()
-        if module not in self.roots:
-            self.roots[module] = None
-            self._device = next(module.parameters()).device
-        self._now = signature(args, kwargs)
-        self.shape = self.shape or self._now
         self._watched(lambda: self._forward_begins(module, args, kwargs))
+        self.is_training = True
+        try:
+            return self._called(module, args, kwargs, call)
+        finally:
+            self.is_training = False
+
+    def _called(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call
+    ) -> Any:
         if self._complete or self.stage < CAPTURE or module in self._compiled:
             return call()
-        if is_compiled(module):
-            self._has_problem("the script compiles its model itself: there is no graph to plan")
+        if not self._is_capturable(module, (args, kwargs)):
             return call()
         self._compiled.append(module)
         return compile_in_place(module, self._backend, call, self._not_captured)
 
+    def _is_capturable(self, module: nn.Module, arguments: object) -> bool:
+        why = obstacle(module, arguments)
+        if why is not None:
+            self._refuse(why)
+        return self._may_capture
+
     def _forward_begins(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
+        if module not in self.roots:
+            self.roots[module] = None
+            self._device = next(parameters(module)).device
+        self._now = signature(args, kwargs)
+        self.shape = self.shape or self._now
         self.clock.forward()
         if not self._complete:
-            self._last_call = (module, minimum.Call.of(args, kwargs))
+            self._last_call = (weakref.ref(module), minimum.Call.of(args, kwargs))
         if self._recording is not None:
             self._recording.forward((args, kwargs))
 
-    def _backward_called(self, tensors: tuple[torch.Tensor, ...]) -> None:
+    def _backward_called(self, tensors: tuple[torch.Tensor, ...], creates_graph: bool) -> None:
+        if self._is_elsewhere():
+            return
+        if creates_graph:
+            self._refuse("the script takes gradients of gradients")
         recording = self._recording
-        if recording is not None and not self._is_elsewhere():
+        if recording is not None and tensors:
             self._watched(lambda: recording.backward(tensors))
+
+    def _refuse(self, why: str) -> None:
+        """Do not capture: the script could not go on with a captured model."""
+        self._may_capture = False
+        self._has_problem(f"{why}: there is no graph to plan")
 
     def _backward_ended(self) -> None:
         if not self._complete and not self._is_elsewhere():
@@ -237,7 +271,8 @@ class Recorder:
     def _watched(self, work: Callable[[], None]) -> None:
         """Do our own work inside the script; if it fails the recording is over, not the script."""
         try:
-            work()
+            with torch._C.DisableTorchFunction():  # the program's own modes are not to see it
+                work()
         except Exception as error:
             self._has_problem(f"the recording failed: {reason(error)}")
             self._finish()
@@ -353,11 +388,19 @@ class Recorder:
         self._calls.close()
         self.clock.close()
         for module in self._compiled:
-            module._compiled_call_impl = None
+            module.__dict__.pop("_compiled_call_impl", None)
         self._stop_recording()
         allocator = self._stop_allocator()
         if allocator is not None and self.stage >= OUTSIDE:
             self._observe_outside(allocator)
+        if self.keep_running and self.stage >= DONE:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """The script trains on: what it deletes must not live on here."""
+        self._profile = self.profile()
+        self._compiled.clear()
+        self.roots = weakref.WeakKeyDictionary(self.roots)
 
     def _observe_outside(self, allocator: Allocator) -> None:
         for region in self.regions:
@@ -386,6 +429,8 @@ class Recorder:
 
     def profile(self) -> Profile | None:
         """The profile, as far as the script came; None if not even one step was recorded."""
+        if self._profile is not None:
+            return msgspec.structs.replace(self._profile, ended=self._ended)
         if self._kept is not None:
             self._recorded, self._kept = self._kept.read(), None
         found = self._recorded

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from fastsa.profiler import cupy_memory
 from fastsa.profiler.autograd import Held, saved_storages
 from fastsa.profiler.cupy_memory import CupyAllocator
+from fastsa.profiler.kineto import refuse_second
 from fastsa.profiler.recorded import Recorded, Seen, recorded
 from fastsa.profiler.resident import (
     Deaths,
@@ -34,6 +35,9 @@ NOT_ALONE = (
 )
 
 
+NO_STACKS = "the script profiles its own Python: lines and modules are not known"
+
+
 class Recording:
     """Records `device` from its making to `stop`; then `read` says what happened.
 
@@ -42,6 +46,7 @@ class Recording:
     """
 
     def __init__(self, device: torch.device, roots: Iterable[nn.Module]) -> None:
+        refuse_second()  # before anything else: every call below would be traced by the first
         self._device = device
         self._roots = roots
         self._labels: list[tuple[str, Mapping[int, Label]]] = []
@@ -81,9 +86,7 @@ class Recording:
         self._meet_roots()
         leaves = torch.utils._pytree.tree_leaves(arguments)
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_leaf]
-        addresses = [
-            tensor.untyped_storage().data_ptr() for tensor in tensors if not tensor.is_meta
-        ]
+        addresses = [address for tensor in tensors for address in _address(tensor)]
         self._label("forward", dict.fromkeys(addresses, Label("input")))
 
     def backward(self, tensors: Sequence[torch.Tensor]) -> None:
@@ -128,6 +131,13 @@ class Recording:
         ]
         result = recorded(self._tracer.read(modules), seen, more)
         self._alive, self._labels, self._backwards = {}, [], []
-        if self._was_alone:
-            return result
-        return replace(result, missing=(*result.missing, NOT_ALONE))
+        told = [NOT_ALONE] if not self._was_alone else []
+        told += [NO_STACKS] if not self._tracer.has_stacks else []
+        return replace(result, missing=(*result.missing, *told))
+
+
+def _address(tensor: torch.Tensor) -> list[int]:
+    try:
+        return [] if tensor.is_meta else [tensor.untyped_storage().data_ptr()]
+    except (NotImplementedError, RuntimeError, ValueError):
+        return []  # sparse and wrapper tensors have no storage of their own

@@ -94,11 +94,12 @@ def compile_in_place(
     the call is made as if nothing had happened.
     """
     state = _random_state()
-    module._compiled_call_impl = torch.compile(traceable(module), backend=backend)
+    # Not by setattr: a module may be strict about what it is given.
+    module.__dict__["_compiled_call_impl"] = torch.compile(traceable(module), backend=backend)
     try:
         return call()
     except TorchDynamoException as error:
-        module._compiled_call_impl = None
+        module.__dict__.pop("_compiled_call_impl", None)
         failed(error)
         _restore_random_state(state)
         return call()

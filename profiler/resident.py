@@ -75,7 +75,7 @@ def live_storages(device: torch.device, owned: Owners | None = None) -> dict[int
             continue
         try:
             storage = tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError):
+        except (NotImplementedError, RuntimeError, ValueError):
             continue  # sparse and wrapper tensors have no storage of their own
         address, size = storage.data_ptr(), rounded(int(storage.nbytes()), device)
         if size and (address not in found or found[address].category == "other"):
@@ -218,7 +218,7 @@ class Deaths:
     def _watch(self, tensor: torch.Tensor) -> None:
         try:
             address = tensor.untyped_storage().data_ptr()
-        except (NotImplementedError, RuntimeError):
+        except (NotImplementedError, RuntimeError, ValueError):
             return
         reference = weakref.ref(tensor, self._died)
         self._references[id(reference)] = (reference, address)

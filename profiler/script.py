@@ -6,6 +6,7 @@ import importlib.util
 import os
 import runpy
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
@@ -58,6 +59,9 @@ def _run_module(name: str) -> None:
 
 def _run_file(target: str) -> None:
     file = Path(target)
+    if zipfile.is_zipfile(file) or (file / "__main__.py").is_file():
+        runpy.run_path(target, run_name="__main__")
+        return
     if not file.is_file():
         raise BadInput(f"{target}: no such script", hint="give the path of a Python file")
     _import_first_from(file.resolve().parent)
@@ -80,7 +84,7 @@ def _as_main(path: str, loader: SourceFileLoader) -> Iterator[ModuleType]:
     main = ModuleType("__main__")
     main.__file__ = path
     main.__loader__ = loader
-    main.__dict__.update(__builtins__=__builtins__, __cached__=None)
+    main.__dict__.update(__annotations__={}, __builtins__=__builtins__, __cached__=None)
     before, sys.modules["__main__"] = sys.modules["__main__"], main
     try:
         yield main

@@ -8,6 +8,7 @@ nodes. Source: `torch.autograd.profiler.profile` with memory and Python stacks; 
 from __future__ import annotations
 
 import gc
+import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -89,7 +90,9 @@ class Tracer:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._kineto = Kineto(device, with_stack=True)
+        # Python has room for one profile function: the program's own stays.
+        self.has_stacks = sys.getprofile() is None
+        self._kineto = Kineto(device, with_stack=self.has_stacks)
         self._program = Program()
 
     @property

@@ -146,13 +146,17 @@ class Session(Profiled):
     ) -> Any:
         from fastsa.profiler.assembly import signature
 
-        self._roots.setdefault(module)
-        self._shape = self._shape or signature(args, kwargs)
-        self._watched(lambda recording: recording.forward((args, kwargs)))
+        def begin(recording: Recording) -> None:
+            self._roots.setdefault(module)
+            self._shape = self._shape or signature(args, kwargs)
+            recording.forward((args, kwargs))
+
+        self._watched(begin)
         return call()
 
-    def _backward_called(self, tensors: tuple[torch.Tensor, ...]) -> None:
-        self._watched(lambda recording: recording.backward(tensors))
+    def _backward_called(self, tensors: tuple[torch.Tensor, ...], creates_graph: bool) -> None:
+        if tensors:
+            self._watched(lambda recording: recording.backward(tensors))
 
     def _optimizer_stepped(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         self._watched(lambda recording: recording.stepped(optimizer))

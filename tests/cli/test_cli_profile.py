@@ -388,7 +388,7 @@ class TestScripts:
             ("gan.py", 3),  # one for a fake whose gradient the generator needs
             ("two_forwards.py", 1),
             ("no_optimizer.py", 1),
-            ("threads.py", 1),
+            ("threads.py", 0),  # what they compute could be captured with it
             ("evaluates.py", 1),
             ("checkpoints.py", 2),
         ],
@@ -399,6 +399,32 @@ class TestScripts:
         profile = recorded.profile
         assert alive_at_peak(profile.timeline) == profile.peak_bytes
         assert len(profile.regions) == regions
+
+    @pytest.mark.parametrize(
+        "what",
+        [
+            "deletes",
+            "forks",
+            "generator",
+            "grouped",
+            "mode",
+            "nested",
+            "penalty",
+            "script",
+            "setprofile",
+            "strict",
+            "subclass",
+        ],
+    )
+    def test_hostile(self, desk: Desk, what: str) -> None:
+        recorded = Recorded(desk, "hostile.py", what)
+        recorded.same()
+        assert recorded.profile.timeline.peak_bytes == recorded.profile.allocator_peak_bytes
+
+    def test_patches_of_the_script_stay(self, desk: Desk) -> None:
+        recorded = Recorded(desk, "hostile.py", "patches")
+        assert recorded.done.stdout == recorded.plain.stdout
+        assert "Module.__call__" in recorded.plain.stdout
 
     def test_checkpointed_layers_run_no_more_often(self, desk: Desk) -> None:
         """Reading what a checkpoint saved would run it again."""

@@ -152,7 +152,11 @@ def test_ctrl_c_reaches_python_during_a_search() -> None:
     )
     path = next(path for path in real_paths() if "gpt2" in path.name)
     with subprocess.Popen(
-        [sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, path],
+        stdout=subprocess.PIPE,
+        text=True,
+        # A background job's children ignore Ctrl-C, and so would this one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -1,0 +1,40 @@
+"""Capturable: whether capturing a model would be noticed by the program, or fail."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch import Tensor, nn
+from torch.utils._device import DeviceContext
+from torch.utils._pytree import tree_leaves
+
+from fastsa.profiler.region import is_compiled
+from fastsa.profiler.threads import alone
+
+
+def obstacle(module: nn.Module, arguments: object) -> str | None:
+    """Why a module that is about to be called should run as it is; None if it can be captured."""
+    if is_compiled(module):
+        return "the script compiles its model itself"
+    if isinstance(module, torch.jit.ScriptModule):
+        return "the model is TorchScript"
+    if any(_is_subclass(leaf) for leaf in tree_leaves(arguments)):
+        return "the model is called with a subclass of torch.Tensor"
+    if nn.Module.__call__ is not nn.Module._wrapped_call_impl:
+        return "the script has patched torch.nn.Module"
+    if sys.getprofile() is not None or sys.gettrace() is not None:
+        return "the script traces its own Python"
+    if any(not isinstance(mode, DeviceContext) for mode in _function_modes()):
+        return "the model is called under a mode of the script's own"
+    with alone() as is_alone:
+        # What other threads run would be captured too, or behave as if it were.
+        return None if is_alone else "other threads are at work"
+
+
+def _is_subclass(leaf: object) -> bool:
+    return isinstance(leaf, Tensor) and type(leaf) not in (Tensor, nn.Parameter)
+
+
+def _function_modes() -> list[object]:
+    return [torch._C._get_function_stack_at(i) for i in range(torch._C._len_torch_function_stack())]
