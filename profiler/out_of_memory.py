@@ -19,7 +19,14 @@ from fastsa.profiler import cupy_memory
 from fastsa.profiler.autograd import saved_storages
 from fastsa.profiler.capture import rounded
 from fastsa.profiler.profile import Saved
-from fastsa.profiler.resident import Owners, Storage, live_bytes, live_storages, owners
+from fastsa.profiler.resident import (
+    Owners,
+    Storage,
+    live_bytes,
+    live_storages,
+    owners,
+    storage_address,
+)
 from fastsa.profiler.threads import alone
 from fastsa.profiler.timeline import Allocation, Site, Timeline
 
@@ -185,9 +192,4 @@ def _is_real(item: object) -> TypeGuard[torch.Tensor]:
 
 def _address(item: object) -> int:
     """Where a tensor's storage is; 0 for anything else, and for one without storage."""
-    if not _is_real(item):
-        return 0
-    try:
-        return item.untyped_storage().data_ptr()
-    except (NotImplementedError, RuntimeError):
-        return 0
+    return storage_address(item) if _is_real(item) else 0

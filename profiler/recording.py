@@ -24,6 +24,7 @@ from fastsa.profiler.resident import (
     named_modules,
     optimizer_storages,
     owners,
+    storage_address,
 )
 from fastsa.profiler.threads import alone
 from fastsa.profiler.timeline_builder import Label
@@ -86,8 +87,7 @@ class Recording:
         self._meet_roots()
         leaves = torch.utils._pytree.tree_leaves(arguments)
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_leaf]
-        addresses = [address for tensor in tensors for address in _address(tensor)]
-        self._label("forward", dict.fromkeys(addresses, Label("input")))
+        self._label("forward", dict.fromkeys(map(storage_address, tensors), Label("input")))
 
     def backward(self, tensors: Sequence[torch.Tensor]) -> None:
         """The backward of these tensors is about to run."""
@@ -134,10 +134,3 @@ class Recording:
         told = [NOT_ALONE] if not self._was_alone else []
         told += [NO_STACKS] if not self._tracer.has_stacks else []
         return replace(result, missing=(*result.missing, *told))
-
-
-def _address(tensor: torch.Tensor) -> list[int]:
-    try:
-        return [] if tensor.is_meta else [tensor.untyped_storage().data_ptr()]
-    except (NotImplementedError, RuntimeError, ValueError):
-        return []  # sparse and wrapper tensors have no storage of their own

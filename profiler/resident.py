@@ -66,6 +66,17 @@ def live_bytes(device: torch.device) -> int:
     return sum(storage.bytes for storage in live_storages(device).values())
 
 
+def storage_address(tensor: torch.Tensor) -> int:
+    """Where a tensor's storage is; 0 if it has none.
+
+    Sparse, nested and wrapper tensors have none of their own, uninitialised and meta ones none yet.
+    """
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError, ValueError):
+        return 0
+
+
 def live_storages(device: torch.device, owned: Owners | None = None) -> dict[int, Storage]:
     """All storages of tensors on `device` that Python can reach, by address."""
     found: dict[int, Storage] = {}
@@ -73,11 +84,8 @@ def live_storages(device: torch.device, owned: Owners | None = None) -> dict[int
     for tensor, category, owner in _live_tensors(owned):
         if tensor.device.type != device.type or isinstance(tensor, FakeTensor):
             continue
-        try:
-            storage = tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError, ValueError):
-            continue  # sparse and wrapper tensors have no storage of their own
-        address, size = storage.data_ptr(), rounded(int(storage.nbytes()), device)
+        address = storage_address(tensor)
+        size = rounded(int(tensor.untyped_storage().nbytes()), device) if address else 0
         if size and (address not in found or found[address].category == "other"):
             found[address] = Storage(size, category, owned.get(owner))
     return found
@@ -216,9 +224,8 @@ class Deaths:
             self._watch(tensor)
 
     def _watch(self, tensor: torch.Tensor) -> None:
-        try:
-            address = tensor.untyped_storage().data_ptr()
-        except (NotImplementedError, RuntimeError, ValueError):
+        address = storage_address(tensor)
+        if not address:
             return
         reference = weakref.ref(tensor, self._died)
         self._references[id(reference)] = (reference, address)

@@ -12,14 +12,8 @@ from fastsa.profiler.out_of_memory import describe, requested_bytes, snapshot
 from fastsa.profiler.profile import Profile
 from fastsa.profiler.recorded import Recorded
 from fastsa.profiler.resident import pending_optimizer_bytes
-from fastsa.profiler.timeline import Timeline
 
 ONLY_ALIVE = "the script ran out of memory in a step that was not recorded: what was alive is here"
-
-
-def alone_alive(timeline: Timeline) -> Recorded:
-    """A recording of nothing but what is alive."""
-    return Recorded(timeline, (), (), (), timeline.resident_bytes, None, ())
 
 
 def snapshot_profile(
@@ -32,8 +26,9 @@ def snapshot_profile(
     shape: str,
 ) -> Profile:
     """What is alive on `device` while `error` is on its way out."""
+    alive = snapshot(device, error, roots)
     return assemble(
-        alone_alive(snapshot(device, error, roots)),
+        Recorded(alive, (), (), (), alive.resident_bytes, None, ()),
         roots,
         device,
         script=script,

