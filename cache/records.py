@@ -13,6 +13,7 @@ from fastsa.cache import integrity
 from fastsa.cache.keys import PlanKey, bare
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
+from fastsa.planner.step import region_names
 from fastsa.profiler.profile import Profile
 from fastsa.runtime.run import Run
 
@@ -88,6 +89,14 @@ def graph_record(graph: Graph, data: bytes, captured_hash: str | None) -> Record
         "base_seconds": graph.base_seconds,
         **payload(data),
     }
+
+
+def region_records(graph: Graph, row: Record, number: int) -> Iterator[Record]:
+    """One row per captured region in the graph of `row`, which has got `number`."""
+    names = region_names(graph) or (row["captured_hash"],)
+    for region, name in enumerate(names):
+        if name:
+            yield {"graph": number, "region": region, "captured_hash": bare(name)}
 
 
 def op_records(graph: Graph, number: int) -> Iterator[Record]:

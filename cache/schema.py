@@ -247,10 +247,26 @@ _VERSION_3 = (
        FROM allocations JOIN sites USING (profile, site)""",
 )
 
+_GRAPH_REGIONS = _columns(
+    graph="INTEGER NOT NULL REFERENCES graphs (number) ON DELETE CASCADE",
+    region=_BYTES,
+    captured_hash=_HASH,
+)
+
+# Which captured regions a graph is of: a step graph joins several, a job knows the first.
+_VERSION_4 = (
+    f"CREATE TABLE graph_regions ({_GRAPH_REGIONS}, PRIMARY KEY (graph, region))"
+    f" {_STRICT_NO_ROWID}",
+    "CREATE INDEX graph_regions_by_captured_hash ON graph_regions (captured_hash)",
+    """INSERT INTO graph_regions
+       SELECT number, 0, captured_hash FROM graphs WHERE captured_hash IS NOT NULL""",
+)
+
 MIGRATIONS = (
     _VERSION_1,
     _VERSION_2,
     _VERSION_3,
+    _VERSION_4,
 )  # the n-th makes version n + 1; what has been released never changes
 VERSION = len(MIGRATIONS)
 

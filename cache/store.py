@@ -19,6 +19,7 @@ from fastsa.errors import BadInput, StoreUnusable
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.plan import Plan
+from fastsa.planner.step import region_names
 from fastsa.profiler.profile import Profile
 from fastsa.runtime.run import Run
 
@@ -98,12 +99,15 @@ class Store:
     # Profiles
 
     def add_profile(self, profile: Profile) -> str:
-        """Store a profile, its allocations, and the measured graph of each region."""
+        """Store a profile, its allocations, and the graph of its step or of each region."""
         data = integrity.encode(profile)
+        in_step = () if profile.step is None else region_names(profile.step)
         regions = [
             (region.captured_hash, region.graph, _encode_graph(region.graph))
             for region in profile.regions
+            if region.captured_hash not in in_step
         ]
+        step = None if profile.step is None else _encode_graph(profile.step)
         record = records.profile_record(profile, data)
 
         def work(connection: sqlite3.Connection) -> None:
@@ -119,6 +123,10 @@ class Store:
                 row = records.graph_record(graph, document, captured_hash)
                 row |= {"profile": number, "region": position, "device": profile.device}
                 _insert_graph(connection, graph, row)
+            if profile.step is not None and step is not None:
+                row = records.graph_record(profile.step, step, None)
+                row |= {"profile": number, "device": profile.device}
+                _insert_graph(connection, profile.step, row)
 
         self._write(work)
         return str(record["id"])
@@ -132,8 +140,10 @@ class Store:
         sql = """
             SELECT id, profiles.created, model, shape, profiles.device, profiles.resident_bytes,
                    peak_bytes, step_seconds
-            FROM graphs JOIN profiles ON profiles.number = graphs.profile
-            WHERE captured_hash = ? AND graphs.device = ? ORDER BY profiles.number DESC LIMIT 1"""
+            FROM graph_regions JOIN graphs ON graphs.number = graph_regions.graph
+            JOIN profiles ON profiles.number = graphs.profile
+            WHERE graph_regions.captured_hash = ? AND graphs.device = ?
+            ORDER BY profiles.number DESC LIMIT 1"""
         rows = self._connection.rows(sql, bare(captured_hash), device)
         return msgspec.convert(dict(rows[0]), ProfileSummary) if rows else None
 
@@ -190,6 +200,13 @@ class Store:
             return graph
         self._count("graph.miss.damaged" if damage else "graph.miss.absent")
         return None
+
+    def step_graph(self, captured_hash: str, device: str) -> Graph | None:
+        """The latest step graph measured on `device` of which this captured graph is a region."""
+        where = """number IN (SELECT graph FROM graph_regions WHERE captured_hash = ?)
+                   AND captured_hash IS NULL AND device = ? ORDER BY number DESC"""
+        intact = self._intact("graph", Graph, where, [bare(captured_hash), device], [])
+        return next((graph for _, graph in intact), None)
 
     # Plans
 
@@ -459,6 +476,7 @@ def _insert_all(connection: sqlite3.Connection, table: str, rows: Iterable[dict[
 def _insert_graph(connection: sqlite3.Connection, graph: Graph, record: dict[str, Any]) -> None:
     number = _insert(connection, "graphs", record)
     _insert_all(connection, "ops", records.op_records(graph, number))
+    _insert_all(connection, "graph_regions", records.region_records(graph, record, number))
 
 
 def _increment(connection: sqlite3.Connection, event: str) -> None:

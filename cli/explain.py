@@ -123,16 +123,17 @@ def _of_store(id: str) -> Question:
 
 
 def _of_profile(profile: Profile, id: str) -> Question:
-    if len(profile.regions) != 1:
+    if profile.graph is None:
         raise BadInput(
-            f"profile {id} has {len(profile.regions)} captured regions",
+            f"profile {id} has {len(profile.regions)} captured regions and no graph of the whole"
+            " step",
             hint="export a region's graph (`fastsa export`) and explain that with --graph",
         )
     measured = (
         f"The profile measured {text.of_bytes(profile.peak_bytes)} for the whole process,"
         f" {text.of_bytes(profile.resident_bytes)} of it resident."
     )
-    return Question(profile.regions[0].graph, note=measured)
+    return Question(profile.graph, note=measured)
 
 
 def _print(explained: Explanation, asked: Question, top: int, as_json: bool) -> None:

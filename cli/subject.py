@@ -58,10 +58,11 @@ def _of_profile(profile_id: str) -> Subject:
                 f"{profile_id} is a {item.kind}, not a profile", hint="see `fastsa list`"
             )
         profile = store.profile(item.id)
-    if len(profile.regions) != 1:
+    if profile.graph is None:
         raise BadInput(
-            f"profile {profile_id} has {len(profile.regions)} captured regions",
-            hint="only a model captured as one region can be planned by itself: export the region's"
-            " graph (`fastsa export`) and plan that",
+            f"profile {profile_id} has {len(profile.regions)} captured regions and no graph of the"
+            " whole step",
+            hint="record it again with more steps, or export a region's graph (`fastsa export`)"
+            " and plan that",
         )
-    return Subject(profile.regions[0].graph, profile)
+    return Subject(profile.graph, profile)

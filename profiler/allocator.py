@@ -45,15 +45,18 @@ class Allocator(Protocol):
         ...
 
 
-def recorder(device: torch.device) -> Allocator:
-    """A recorder of the allocator behind `device`."""
+def recorder(device: torch.device, *, alive: bool = False) -> Allocator:
+    """A recorder of the allocator behind `device`.
+
+    With `alive`, the releases of what was there before are events too (CUDA's always are).
+    """
     if device.type == "cuda":
         from fastsa.profiler.cuda_allocator import CudaAllocator
 
         return CudaAllocator(device)
     from fastsa.profiler.cpu_allocator import CpuAllocator
 
-    return CpuAllocator()
+    return CpuAllocator(alive=alive)
 
 
 def is_taken(device: torch.device) -> bool:

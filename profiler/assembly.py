@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from fastsa.planner.graph import Graph
 from fastsa.profiler.device import device_name, versions
 from fastsa.profiler.profile import DeviceUse, Fragmentation, OpTime, Profile, Region, StepPart
 from fastsa.profiler.recorded import Recorded
@@ -27,6 +28,7 @@ def assemble(
     shape: str = "",
     step_seconds: float | None = None,
     regions: tuple[Region, ...] = (),
+    step: Graph | None = None,
     missing: Sequence[str] = (),
     ended: str | None = None,
     device_use: DeviceUse | None = None,
@@ -55,6 +57,7 @@ def assemble(
         timeline=found.timeline,
         saved=found.saved,
         regions=regions,
+        step=step,
         allocator_peak_bytes=found.allocator_peak_bytes,
         recorded_seconds=found.timeline.seconds,
         step_parts=_step_parts(found.ops, found.timeline.seconds),

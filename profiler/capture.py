@@ -44,7 +44,8 @@ class Capture:
     """A joint graph and the `Graph` made of it.
 
     `nodes[i]` is op i's node, None for the outside; `folded` are the nodes that are no ops;
-    `output_values[i]` is the value behind the forward's output i, None for a view of an input.
+    `output_values[i]` is the value behind the forward's output i, None for a view of an input;
+    `gradient_values` are the same for the backward's outputs.
     """
 
     joint: fx.GraphModule
@@ -53,11 +54,17 @@ class Capture:
     nodes: tuple[fx.Node | None, ...]
     folded: frozenset[fx.Node]
     output_values: tuple[int | None, ...]
+    gradient_values: tuple[int | None, ...]
 
     @property
     def device(self) -> torch.device:
         """The device most of the step's bytes live on."""
         return device_of(self.joint)
+
+
+def outside_op(graph: Graph) -> Op:
+    """The op that stands for the eager code in the graph of one region: it makes the tangents."""
+    return next(op for op in graph.ops if op.segment == OUTSIDE)
 
 
 def tensors(node: fx.Node) -> list[torch.Tensor]:
@@ -128,6 +135,33 @@ def written_after_forward(joint: fx.GraphModule) -> list[fx.Node]:
     written = [d.mutated_input for d in descriptions if isinstance(d, InputMutationAOTOutput)]
     inputs = joint.graph.find_nodes(op="placeholder")
     return [node for node in inputs if node.meta.get("desc") in written]
+
+
+def input_keys(joint: fx.GraphModule) -> dict[int, int]:
+    """The forward's arguments by storage key: their positions."""
+    nodes = [n for n in joint.graph.find_nodes(op="placeholder") if not is_tangent(n)]
+    return {storage_key(t): position for position, n in enumerate(nodes) for t in tensors(n)}
+
+
+def inputs_read(capture: Capture) -> tuple[tuple[int, ...], ...]:
+    """By op: the positions of the forward's arguments it reads, themselves or views of them."""
+    keys = input_keys(capture.joint)
+
+    def read(node: fx.Node | None) -> tuple[int, ...]:
+        arguments = node.all_input_nodes if node is not None else ()
+        found = (keys.get(storage_key(t)) for a in arguments for t in tensors(a))
+        return tuple(dict.fromkeys(position for position in found if position is not None))
+
+    return tuple(read(node) for node in capture.nodes)
+
+
+def inputs_written(joint: fx.GraphModule) -> frozenset[int]:
+    """The positions of the forward's arguments whose contents a step changes."""
+    keys = input_keys(joint)
+    written = [a for node in joint.graph.nodes for a in mutated_arguments(node)]
+    written += written_after_forward(joint)
+    found = (keys.get(storage_key(t)) for node in written for t in tensors(node))
+    return frozenset(position for position in found if position is not None)
 
 
 def is_tangent(node: fx.Node) -> bool:
@@ -253,8 +287,15 @@ class _Builder:
             producer={"torch": str(torch.__version__)},
         )
         nodes = tuple(draft.node for draft in drafts)
+        returned = self.returned_values()
         return Capture(
-            self.joint, self.num_fwd_outputs, graph, nodes, self.folded, self.output_values()
+            self.joint,
+            self.num_fwd_outputs,
+            graph,
+            nodes,
+            self.folded,
+            returned[: self.num_fwd_outputs],
+            returned[self.num_fwd_outputs :],
         )
 
     def drafts(self) -> list[_Draft]:
@@ -390,9 +431,9 @@ class _Builder:
         )
         return (*(self.value_of[key] for key in keys if key in self.value_of), self.held)
 
-    def output_values(self) -> tuple[int | None, ...]:
+    def returned_values(self) -> tuple[int | None, ...]:
         output = next(iter(self.joint.graph.find_nodes(op="output")))
-        leaves = pytree.arg_tree_leaves(*output.args)[: self.num_fwd_outputs]
+        leaves = pytree.arg_tree_leaves(*output.args)
         found = [tensors(leaf) if isinstance(leaf, fx.Node) else [] for leaf in leaves]
         return tuple(self.value_of.get(storage_key(t[0])) if t else None for t in found)
 

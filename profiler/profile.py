@@ -115,6 +115,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `step_seconds`: one plain step, unrecorded, None if there was none. All are measured.
 
     `missing` says in sentences what is not there and why: the step broke off, NVML is missing.
+    `step` joins the regions and the eager code between them into the graph that is planned; its
+    `resident_bytes` are the process's when the first stretch in it begins.
     `ended` is the exception that ended the recorded step. `minimum_budget_bytes` is the smallest
     budget that fits (predicted), where running out of memory made it worth working out.
     """
@@ -144,6 +146,14 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: tuple[str, ...] = ()
     ended: str | None = None
     minimum_budget_bytes: int | None = None
+    step: Graph | None = None
+
+    @property
+    def graph(self) -> Graph | None:
+        """What there is to plan: the whole step, or its only region where no more is known."""
+        if self.step is None and len(self.regions) == 1:
+            return self.regions[0].graph
+        return self.step
 
     def encode(self) -> bytes:
         """The profile as a JSON document."""

@@ -38,6 +38,8 @@ def decode(data: bytes, where: str = "profile") -> Profile:
         _check(profile.timeline)
         for region in profile.regions:
             graphs.check(region.graph, where)
+        if profile.step is not None:
+            graphs.check(profile.step, where)
     except RecursionError as error:
         raise BadInput(f"{where}: nested too deep", hint=hint) from error
     except (msgspec.MsgspecError, UnicodeError) as error:

@@ -22,18 +22,19 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.optim import Optimizer
 
 from fastsa.errors import FastsaError, reason
+from fastsa.planner.graph import Graph
 from fastsa.profiler import minimum_budget as minimum
 from fastsa.profiler import profile as records
 from fastsa.profiler.allocator import Allocator, is_taken, recorder
 from fastsa.profiler.assembly import assemble, ending, model_name, signature
+from fastsa.profiler.calls import CallLog
 from fastsa.profiler.capturable import obstacle
-from fastsa.profiler.capture import Capture, capture, device_of
+from fastsa.profiler.capture import Capture, capture, device_of, outside_op
 from fastsa.profiler.device import device_name
 from fastsa.profiler.fragmentation import fragmentation
 from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls, parameters
 from fastsa.profiler.nvml import DeviceWatch, watch
 from fastsa.profiler.out_of_memory import origin
-from fastsa.profiler.outside import Outside, observe, outside_op, storage_sizes, with_outside
 from fastsa.profiler.profile import Fragmentation, Profile
 from fastsa.profiler.recorded import Recorded
 from fastsa.profiler.recording import Recording
@@ -45,6 +46,7 @@ from fastsa.profiler.region import (
 )
 from fastsa.profiler.script import StopScript
 from fastsa.profiler.shortage import snapshot_profile, with_minimum
+from fastsa.profiler.step_graph import Part, step_graph
 from fastsa.profiler.steps import StepClock
 from fastsa.profiler.timing import measure
 
@@ -59,9 +61,6 @@ class CapturedRegion(Region):
     def __init__(self, owner: Recorder) -> None:
         self.owner = owner
         self.capture: Capture | None = None
-        self.outputs: list[int] = []
-        self.tangents: tuple[int, ...] = ()
-        self.span: Any = None
 
     def partition(
         self, joint: fx.GraphModule, num_fwd_outputs: int
@@ -80,26 +79,31 @@ class CapturedRegion(Region):
             self.owner.problems.append(f"a region cannot be captured: {error}")
         return super().partition(joint, num_fwd_outputs)
 
+    @property
+    def log(self) -> CallLog[CapturedRegion] | None:
+        """Where to say what runs, if the step is being watched."""
+        return self.owner.log if self.capture is not None else None
+
+    def forward_begins(self, arguments: Sequence[Any]) -> None:
+        """A stretch of the step begins."""
+        if self.log is not None:
+            self.log.forward_begins(self, arguments)
+
     def forward_ended(self, outputs: Sequence[Any]) -> None:
-        """Begin to watch the eager code after the forward."""
-        allocator = self.owner.allocator
-        if allocator is None or self.capture is None or self.owner.stage != OUTSIDE:
-            return
-        self.outputs = [
-            output.untyped_storage().data_ptr() if torch.is_tensor(output) else 0
-            for output in outputs[: self.capture.num_fwd_outputs]
-        ]
-        self.span = allocator.span(f"outside {id(self)}")
-        self.span.__enter__()
+        """It ends; what is saved comes after the outputs."""
+        if self.log is not None and self.capture is not None:
+            self.log.forward_ended(outputs[: self.capture.num_fwd_outputs])
 
     def backward_begins(self, arguments: Sequence[Any]) -> None:
-        """Stop watching the eager code, and see how large the tangents really are."""
-        if self.span is None or self.capture is None:
-            return
-        self.span.__exit__(None, None, None)
-        self.span = None
-        count = len(outside_op(self.capture.graph).outputs) - 1
-        self.tangents = storage_sizes(arguments[len(arguments) - count :])
+        """A stretch begins; the tangents come after what was saved."""
+        if self.log is not None and self.capture is not None:
+            count = len(outside_op(self.capture.graph).outputs) - 1
+            self.log.backward_begins(self, arguments[len(arguments) - count :])
+
+    def backward_ended(self, gradients: Sequence[Any]) -> None:
+        """It ends."""
+        if self.log is not None:
+            self.log.backward_ended(gradients)
 
 
 class Recorder:
@@ -129,8 +133,9 @@ class Recorder:
         self.clock = StepClock(self._step_begins, self._step_ended, self._optimizer_stepped)
         self.allocator: Allocator | None = None
         self.roots: MutableMapping[nn.Module, None] = {}
-        self.regions: list[CapturedRegion] = []
-        self.graphs: dict[int, records.Region] = {}
+        self.log: CallLog[CapturedRegion] | None = None
+        self.graphs: dict[CapturedRegion, records.Region] = {}
+        self.step: Graph | None = None
         self.shape = ""
         self._calls = ExitStack()
         self._compiled: list[nn.Module] = []
@@ -360,7 +365,8 @@ class Recorder:
 
     def _watch_outside(self) -> None:
         if not is_taken(self._device):
-            self.allocator = recorder(self._device).__enter__()
+            self.allocator = recorder(self._device, alive=True).__enter__()
+            self.log = CallLog(self.allocator)
 
     def _stop_allocator(self) -> Allocator | None:
         allocator, self.allocator = self.allocator, None
@@ -369,17 +375,16 @@ class Recorder:
         return allocator
 
     def _backend(self, gm: fx.GraphModule, example_inputs: list[Any]) -> Any:
-        region = CapturedRegion(self)
-        self.regions.append(region)
-        return compile_region(region, gm, example_inputs)
+        return compile_region(CapturedRegion(self), gm, example_inputs)
 
     def captured(self, region: CapturedRegion) -> None:
         """Measure a captured region and keep its graph."""
         if region.capture is None:
             return
         self._stop_allocator()  # a graph met this late: measuring it takes the recorder
+        self.log = None
         captured_hash = region.capture.graph.hash()
-        self.graphs[id(region)] = records.Region(captured_hash, measure(region.capture))
+        self.graphs[region] = records.Region(captured_hash, measure(region.capture))
 
     def _finish(self) -> None:
         if self._complete:
@@ -390,9 +395,7 @@ class Recorder:
         for module in self._compiled:
             module.__dict__.pop("_compiled_call_impl", None)
         self._stop_recording()
-        allocator = self._stop_allocator()
-        if allocator is not None and self.stage >= OUTSIDE:
-            self._observe_outside(allocator)
+        self._join(self._stop_allocator())
         if self.keep_running and self.stage >= DONE:
             self._let_go()
 
@@ -402,18 +405,20 @@ class Recorder:
         self._compiled.clear()
         self.roots = weakref.WeakKeyDictionary(self.roots)
 
-    def _observe_outside(self, allocator: Allocator) -> None:
-        for region in self.regions:
-            span = allocator.spans.get(f"outside {id(region)}")
-            if span is None or region.capture is None or region.span is not None:
-                continue  # the last forward was not followed by its backward
-            seen = observe(allocator.events[slice(*span)], region.outputs, region.tangents)
-            self._apply_outside(region, region.capture, seen)
-
-    def _apply_outside(self, region: CapturedRegion, found: Capture, seen: Outside) -> None:
-        kept = self.graphs[id(region)]
-        graph = with_outside(kept.graph, found.output_values, seen)
-        self.graphs[id(region)] = records.Region(kept.captured_hash, graph)
+    def _join(self, allocator: Allocator | None) -> None:
+        """Make the step's graph of the regions and what ran between them."""
+        log, self.log = self.log, None
+        if log is None or allocator is None or self.stage < OUTSIDE:
+            return
+        parts = {r: Part(r.capture, g.graph) for r, g in self.graphs.items() if r.capture}
+        self.step = step_graph(
+            parts,
+            log.calls,
+            allocator.events,
+            allocator.spans,
+            name=self.model_name(),
+            resident_bytes=self._resident,
+        )
 
     # Results ----------------------------------------------------------------------------------
 
@@ -445,6 +450,7 @@ class Recorder:
             shape=self.shape,
             step_seconds=self._step_seconds(found),
             regions=tuple(self.graphs.values()),
+            step=self.step,
             missing=(*self._shortcomings(), *self.problems),
             ended=self._ended,
             device_use=self._watch.use if self._watch else None,

@@ -32,8 +32,8 @@ class Region:
         """Split the joint graph. The base class does what torch does when nothing is planned."""
         return default_partition(joint, (), num_fwd_outputs=num_fwd_outputs)
 
-    def forward_begins(self) -> None:
-        """The forward is about to run."""
+    def forward_begins(self, arguments: Sequence[Any]) -> None:
+        """The forward is about to run. References to its arguments must not be kept."""
 
     def forward_ended(self, outputs: Sequence[Any]) -> None:
         """The forward has run; `outputs` are what the script gets, then what is saved."""
@@ -44,7 +44,7 @@ class Region:
         A reference to one of them that is kept keeps its memory.
         """
 
-    def backward_ended(self) -> None:
+    def backward_ended(self, gradients: Sequence[Any]) -> None:
         """The backward has run."""
 
 
@@ -68,10 +68,10 @@ def compile_region(region: Region, gm: fx.GraphModule, example_inputs: Sequence[
         run = boxed(module)
         if not partitioned:
             return run
-        return _told(run, lambda _: region.forward_begins(), region.forward_ended)
+        return _told(run, region.forward_begins, region.forward_ended)
 
     def compile_backward(module: fx.GraphModule, inputs: object) -> Boxed:
-        return _told(boxed(module), region.backward_begins, lambda _: region.backward_ended())
+        return _told(boxed(module), region.backward_begins, region.backward_ended)
 
     compiler = aot_autograd(
         fw_compiler=compile_forward,

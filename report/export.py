@@ -40,7 +40,9 @@ def _graph(profile: Profile, region: int | None) -> Graph:
     count = len(profile.regions)
     if not count:
         raise BadInput("this profile has no captured graph", hint="export it with --what profile")
-    if region is None and count > 1:
+    if region is None and profile.graph is not None:
+        return profile.graph
+    if region is None:
         raise BadInput(
             f"this profile has {count} regions", hint=f"choose one with --region 0 to {count - 1}"
         )

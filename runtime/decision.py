@@ -14,6 +14,7 @@ from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.planner.solve import PLANNER_VERSION, plan
+from fastsa.planner.step import Order, calls_of, region_names, region_order
 from fastsa.planner.validation import validate
 from fastsa.profiler.capture import Capture
 from fastsa.profiler.device import available_bytes, device_name, versions
@@ -45,6 +46,16 @@ class Decision(msgspec.Struct, frozen=True):
     timed: bool
     model: str
     shape: str
+
+    def covers(self, captured_hash: str) -> bool:
+        """Whether a captured region is planned by this, as a part of the step."""
+        return bool(calls_of(self.graph, captured_hash))
+
+    def order(self, captured: Graph) -> Plan | Order:
+        """What the plan means for a captured region. Raises IllegalPlan."""
+        if not region_names(self.graph):
+            return self.plan
+        return region_order(self.graph, self.plan, captured.hash(), captured)
 
     @property
     def predicted_peak_bytes(self) -> int:
@@ -88,20 +99,28 @@ class _Decider:
         self.name = device_name(captured.device)
         self.versions = versions()
         self.model, self.shape = model, shape
-        captured_hash = captured.graph.hash()
-        self.summary = store.measured_profile(captured_hash, self.name) if store else None
-        graph = store.measured_graph(captured_hash, self.name) if store else None
-        if graph is None:
-            graph = measure(captured)
-            if store:
-                store.add_graph(graph, captured_hash)
-        self.graph = graph
+        self.captured_hash = captured.graph.hash()
+        self.summary = store.measured_profile(self.captured_hash, self.name) if store else None
+        self.step = store.step_graph(self.captured_hash, self.name) if store else None
+        self.graph = self.step or self.region_graph(captured)
         self.key = PlanKey.of(
-            graph.hash(), device=self.name, versions=self.versions, planner=PLANNER_VERSION
+            self.graph.hash(), device=self.name, versions=self.versions, planner=PLANNER_VERSION
         )
         self.resident = self.resident_bytes()
 
+    def region_graph(self, captured: Capture) -> Graph:
+        """The captured graph, measured: by a profile, by an earlier job, or now."""
+        store = self.store
+        graph = store.measured_graph(self.captured_hash, self.name) if store else None
+        if graph is None:
+            graph = measure(captured)
+            if store:
+                store.add_graph(graph, self.captured_hash)
+        return graph
+
     def resident_bytes(self) -> int:
+        if self.step is not None:
+            return self.step.resident_bytes
         if self.summary is None:
             return live_bytes(self.device) + pending_optimizer_bytes(self.device)
         if self.device.type != "cuda":  # where counting means walking over all Python objects

@@ -51,11 +51,11 @@ class PlannedRegion(Region):
         name = device_name(device_of(joint))
         captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
         decision = job.decide(captured)
-        modules = partition(captured, decision.plan)
+        modules = partition(captured, decision.order(captured.graph))
         job.planned(decision, captured.device)
         return modules
 
-    def forward_begins(self) -> None:
+    def forward_begins(self, arguments: Sequence[Any]) -> None:
         """Tell the job that a step may begin."""
         self.job.forward_begins()
 
@@ -85,7 +85,14 @@ class Job:
         return compile_region(PlannedRegion(self), gm, example_inputs)
 
     def decide(self, captured: Capture) -> Decision:
-        """A plan for a captured region, from the store if it can be used."""
+        """A plan for a captured region, from the store if it can be used.
+
+        Of a step of several regions, the first to be captured decides for all.
+        """
+        captured_hash = captured.graph.hash()
+        for decision in self.decisions:
+            if decision.covers(captured_hash):
+                return decision
         try:
             with Store.open(self.settings.store) as store:
                 return self._decide(captured, store)
@@ -111,6 +118,8 @@ class Job:
 
     def planned(self, decision: Decision, device: torch.device) -> None:
         """A region has got its plan."""
+        if decision in self.decisions:
+            return  # as a part of a step that is planned already
         self.decisions.append(decision)
         if self.check is None:
             self.check = StepCheck(device)

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from fastsa.errors import IllegalPlan
 from fastsa.planner.plan import Plan
+from fastsa.planner.step import Order
 from fastsa.profiler.capture import (
     BACKWARD,
     FORWARD,
@@ -37,7 +38,7 @@ UNCHECKED = "saved_tensor_with_no_vc_check"
 """Node metadata, read by torch's partitioner: the backward may find this tensor overwritten."""
 
 
-def partition(capture: Capture, plan: Plan) -> tuple[fx.GraphModule, fx.GraphModule]:
+def partition(capture: Capture, plan: Plan | Order) -> tuple[fx.GraphModule, fx.GraphModule]:
     """Forward and backward modules that run `plan` in order.
 
     Raises IllegalPlan if what came out is not in the plan's order.
@@ -64,7 +65,7 @@ def _check_order(module: fx.GraphModule) -> None:
 
 
 class _Emitter:
-    def __init__(self, capture: Capture, plan: Plan) -> None:
+    def __init__(self, capture: Capture, plan: Plan | Order) -> None:
         self.capture = capture
         self.joint = capture.joint
         self.graph = fx.Graph()

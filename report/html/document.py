@@ -54,7 +54,8 @@ def _planned(subject: Subject, known: Levels) -> PlannedStep | None:
         return None
     if subject.graph is None:
         raise BadInput(
-            f"profile {text.of_id(subject.id)} has {len(subject.profile.regions)} captured regions",
+            f"profile {text.of_id(subject.id)} has {len(subject.profile.regions)} captured regions"
+            " and no graph of the whole step",
             hint="a plan of one of them says nothing about the whole step: report without it",
         )
     resident = subject.profile.resident_bytes

@@ -30,6 +30,5 @@ class Subject(msgspec.Struct, frozen=True):
 
     @property
     def graph(self) -> Graph | None:
-        """The graph of the whole step: that of the only region."""
-        regions = self.profile.regions
-        return regions[0].graph if len(regions) == 1 else None
+        """The graph of the whole step."""
+        return self.profile.graph

@@ -1,0 +1,54 @@
+"""Blocks: the lives of the storages that a recording saw, found by address and moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastsa.profiler.allocator import Event
+
+
+BEFORE = -1
+
+
+@dataclass(frozen=True)
+class Block:
+    """`bytes` allocated by event `birth` (-1: before) and released by `death`, if they were."""
+
+    bytes: int
+    birth: int
+    death: int | None
+
+
+class Blocks:
+    """All blocks of a recording. A moment is the number of the next event."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.births: dict[int, Block] = {}  # by event
+        self.deaths: dict[int, Block] = {}
+        self._by_address: dict[int, list[Block]] = {}
+        open_: dict[int, tuple[int, int]] = {}  # address -> birth, bytes
+        for number, event in enumerate(events):
+            if event.bytes > 0:
+                open_[event.address] = (number, event.bytes)
+            elif event.address in open_:
+                birth, size = open_.pop(event.address)
+                self._add(event.address, Block(size, birth, number))
+            else:
+                self._add(event.address, Block(-event.bytes, BEFORE, number))
+        for address, (birth, size) in open_.items():
+            self._add(address, Block(size, birth, None))
+
+    def _add(self, address: int, block: Block) -> None:
+        if block.birth != BEFORE:
+            self.births[block.birth] = block
+        if block.death is not None:
+            self.deaths[block.death] = block
+        self._by_address.setdefault(address, []).append(block)
+
+    def at(self, address: int, moment: int) -> Block | None:
+        """The block at an address; None if it was there before the recording, or is none."""
+        for block in self._by_address.get(address, ()):
+            if block.birth < moment and (block.death is None or block.death >= moment):
+                return block
+        return None

@@ -1,0 +1,379 @@
+"""Step graph: the regions of one step and the eager code between them, joined into one `Graph`.
+
+A forward or backward of a region is a *stretch*, and a segment of the graph; what runs between two
+stretches is a *gap*, a segment of its own whose ops are made of what the allocator saw: each makes
+or lets go of one storage, or needs some memory for a moment. A storage that one region returns and
+another reads is one value. Recomputation stays inside its region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic
+
+import torch
+
+from fastsa.planner.graph import Graph, Op, Segment, Value
+from fastsa.planner.step import REGIONS
+from fastsa.profiler.allocator import Event, net
+from fastsa.profiler.blocks import Block, Blocks
+from fastsa.profiler.calls import Call, R, stretch_name
+from fastsa.profiler.capture import (
+    BACKWARD,
+    FORWARD,
+    OUTSIDE_TARGET,
+    Capture,
+    inputs_read,
+    inputs_written,
+    outside_op,
+)
+
+
+class Part:
+    """A captured region as the step graph needs it: `graph` is the captured one, measured."""
+
+    def __init__(self, capture: Capture, graph: Graph) -> None:
+        self.capture = capture
+        self.graph = graph
+        self.captured_hash = capture.graph.hash()
+        self.reads = inputs_read(capture)
+        self.writes = inputs_written(capture.joint)
+        self.outside = outside_op(graph)
+
+
+@dataclass(frozen=True)
+class Stretch(Generic[R]):
+    """One stretch: whose, which of its two segments, and its events [first, last)."""
+
+    call: Call[R]
+    segment: int
+    first: int
+    last: int
+
+
+@dataclass
+class _Draft:
+    target: str
+    segment: int
+    seconds: float = 0.0
+    workspace: int = 0
+    recomputable: bool = False
+    inputs: dict[int, None] = field(default_factory=dict)
+    outputs: list[int] = field(default_factory=list)
+    like: Op | None = None
+
+
+def step_graph(
+    parts: Mapping[R, Part],
+    calls: Sequence[Call[R]],
+    events: Sequence[Event],
+    spans: Mapping[str, tuple[int, int]],
+    *,
+    name: str,
+    resident_bytes: int,
+) -> Graph | None:
+    """Join the calls of one recorded step; None if no call had both its forward and its backward.
+
+    `resident_bytes`: of the whole process when the recording began. Of stretches that repeat with
+    nothing else alive between them (micro-batches) only the last is in the graph. Its
+    `resident_bytes` are those at the beginning of the first stretch that is.
+    """
+    stretches = _stretches(parts, calls, spans)
+    kept = _last_of_equal_sections(parts, stretches)
+    if not kept:
+        return None
+    return _Joiner(parts, stretches, kept, events, name, resident_bytes).join()
+
+
+def _stretches(
+    parts: Mapping[R, Part], calls: Sequence[Call[R]], spans: Mapping[str, tuple[int, int]]
+) -> list[Stretch[R]]:
+    found = []
+    for call in calls:
+        if call.region not in parts or not call.whole or call.backward is None:
+            continue
+        for segment, number in ((FORWARD, call.forward), (BACKWARD, call.backward)):
+            found.append((number, Stretch(call, segment, *spans[stretch_name(number)])))
+    return [stretch for _, stretch in sorted(found, key=lambda each: each[0])]
+
+
+def _last_of_equal_sections(
+    parts: Mapping[R, Part], stretches: Sequence[Stretch[R]]
+) -> list[Stretch[R]]:
+    """A section is a run of stretches between two moments when no backward is due."""
+    sections: dict[tuple[tuple[str, int], ...], list[Stretch[R]]] = {}
+    section: list[Stretch[R]] = []
+    due = 0
+    for stretch in stretches:
+        section.append(stretch)
+        due += 1 if stretch.segment == FORWARD else -1
+        if not due:
+            likeness = tuple((parts[s.call.region].captured_hash, s.segment) for s in section)
+            sections.pop(likeness, None)  # the last of equals has the place of the last
+            sections[likeness] = section
+            section = []
+    return [stretch for each in sections.values() for stretch in each]
+
+
+class _Joiner(Generic[R]):
+    def __init__(
+        self,
+        parts: Mapping[R, Part],
+        stretches: Sequence[Stretch[R]],
+        kept: Sequence[Stretch[R]],
+        events: Sequence[Event],
+        name: str,
+        resident_bytes: int,
+    ) -> None:
+        self.parts = parts
+        self.kept = kept
+        self.events = events
+        self.name = name
+        self.resident_bytes = resident_bytes + net(list(events[: kept[0].first]))
+        self.left_out = [s for s in stretches if not any(s is k for k in kept)]
+        self.blocks = Blocks(events)
+        self.sizes: list[int] = []
+        self.drafts: list[_Draft] = []
+        self.segments: list[Segment] = []
+        self.regions: list[str] = []
+        self.region_of: dict[int, int] = {}  # call -> region
+        self.value_of: dict[Block, int] = {}
+        self.local: dict[int, dict[int, int]] = {}  # call -> value of its graph -> value
+        self.inputs: dict[int, dict[int, int]] = {}  # call -> position of its input -> value
+        self.uses: dict[int, set[int]] = {}  # value -> the calls it is an input or tangent of
+        self.made_by: dict[int, int] = {}  # value -> the call that made it
+        self.outputs: dict[int, None] = {}
+        self.writers = self._writers()
+
+    def _writers(self) -> dict[int, set[int]]:
+        """By address of a storage that was there before: the calls that change its contents."""
+        found: dict[int, set[int]] = {}
+        for stretch in self.kept:
+            for position in self.parts[stretch.call.region].writes:
+                found.setdefault(stretch.call.inputs[position], set()).add(id(stretch.call))
+        return found
+
+    def join(self) -> Graph:
+        self.begin()
+        for position, stretch in enumerate(self.kept):
+            if position:
+                self.gap(self.kept[position - 1].last, stretch.first, position)
+            self.stretch(stretch)
+        self.end()
+        first = self.parts[self.kept[0].call.region].graph
+        return Graph(
+            schema="fastsa.graph/1",
+            name=self.name,
+            device=first.device,
+            resident_bytes=self.resident_bytes,
+            segments=tuple(self.segments),
+            values=tuple(Value(i, size) for i, size in enumerate(self.sizes)),
+            ops=tuple(self.op(i, draft) for i, draft in enumerate(self.drafts)),
+            outputs=tuple(self.outputs),
+            producer={"torch": str(torch.__version__), REGIONS: self.regions},
+        )
+
+    def op(self, i: int, draft: _Draft) -> Op:
+        like = draft.like
+        return Op(
+            id=i,
+            target=draft.target,
+            segment=draft.segment,
+            seconds=draft.seconds,
+            inputs=tuple(draft.inputs),
+            outputs=tuple(draft.outputs),
+            recomputable=draft.recomputable,
+            workspace_bytes=draft.workspace,
+            name=like.name if like else None,
+            source=like.source if like else None,
+            module=like.module if like else None,
+        )
+
+    def new_value(self, size: int) -> int:
+        self.sizes.append(size)
+        return len(self.sizes) - 1
+
+    # Stretches --------------------------------------------------------------------------------
+
+    def stretch(self, stretch: Stretch[R]) -> None:
+        call, part = stretch.call, self.parts[stretch.call.region]
+        one = id(call)
+        if one not in self.region_of:
+            self.region_of[one] = len(self.regions)
+            self.regions.append(part.captured_hash)
+            self.local[one] = {}
+            self.inputs[one] = {}
+        region = self.region_of[one]
+        word = "forward" if stretch.segment == FORWARD else "backward"
+        self.segments.append(Segment(f"{word} {region}", region))
+        if stretch.segment == FORWARD:
+            self.meet_inputs(call, stretch.first)
+        else:
+            self.meet_tangents(call, part, stretch.first)
+        for op, reads in zip(part.graph.ops, part.reads, strict=True):
+            if op.segment == stretch.segment:
+                self.region_op(call, part, op, reads)
+        returned = call.outputs if stretch.segment == FORWARD else call.gradients
+        values = part.capture.output_values
+        if stretch.segment == BACKWARD:
+            values = part.capture.gradient_values
+        self.meet_returned(call, returned, values, stretch.last)
+
+    def meet_inputs(self, call: Call[R], moment: int) -> None:
+        for position, address in enumerate(call.inputs):
+            value = self.known(address, moment)
+            if value is not None:
+                self.inputs[id(call)][position] = value
+                self.uses.setdefault(value, set()).add(id(call))
+
+    def meet_tangents(self, call: Call[R], part: Part, moment: int) -> None:
+        for local, address in zip(part.outside.outputs, call.tangents, strict=False):
+            value = self.known(address, moment)
+            if value is not None:
+                self.local[id(call)][local] = value
+                self.uses.setdefault(value, set()).add(id(call))
+
+    def known(self, address: int, moment: int) -> int | None:
+        block = self.blocks.at(address, moment)
+        return None if block is None else self.value_of.get(block)
+
+    def region_op(self, call: Call[R], part: Part, op: Op, reads: tuple[int, ...]) -> None:
+        local, inputs = self.local[id(call)], self.inputs[id(call)]
+        draft = _Draft(op.target, len(self.segments) - 1, op.seconds, op.workspace_bytes)
+        draft.like = op
+        draft.recomputable = op.recomputable and not any(
+            self.writers.get(call.inputs[position], set()) - {id(call)} for position in reads
+        )
+        read = [local[value] for value in op.inputs if value in local]
+        read += [inputs[position] for position in reads if position in inputs]
+        draft.inputs = dict.fromkeys(read)
+        for value in op.outputs:
+            local[value] = self.new_value(part.graph.values[value].bytes)
+            self.made_by[local[value]] = id(call)
+            draft.outputs.append(local[value])
+        self.drafts.append(draft)
+
+    def meet_returned(
+        self,
+        call: Call[R],
+        addresses: Sequence[int],
+        values: Sequence[int | None],
+        moment: int,
+    ) -> None:
+        for address, local in zip(addresses, values, strict=False):
+            if local is None:
+                continue
+            value = self.local[id(call)].get(local)
+            block = self.blocks.at(address, moment)
+            if value is None:
+                continue
+            if block is None:
+                self.outputs[value] = None  # nobody knows how long it lives
+            elif block not in self.value_of:
+                self.value_of[block] = value
+
+    def begin(self) -> None:
+        """What is there when the first stretch begins and does not outlive the step."""
+        first, last = self.kept[0].first, self.kept[-1].last
+        passing = [b for m, b in self.blocks.deaths.items() if b.birth < first <= m < last]
+        if not passing:
+            return
+        self.segments.append(Segment("outside", len(self.regions)))
+        self.regions.append("")
+        self.value_of |= {block: self.new_value(block.bytes) for block in passing}
+        made = [self.value_of[block] for block in passing]
+        self.drafts.append(_Draft(OUTSIDE_TARGET, 0, outputs=made))
+        self.resident_bytes -= sum(block.bytes for block in passing)
+
+    # Gaps -------------------------------------------------------------------------------------
+
+    def gap(self, first: int, last: int, position: int) -> None:
+        """The ops of a gap, one for each storage that outlives it or dies in it."""
+        self.segments.append(Segment("outside", len(self.regions)))
+        self.regions.append("")
+        here = _Gap(self, last)
+        self.let_go_of_stretch(self.kept[position - 1], here)
+        for number in range(first, last):
+            counts = not any(s.first <= number < s.last for s in self.left_out)
+            here.event(number, counts)
+        here.close()
+
+    def let_go_of_stretch(self, stretch: Stretch[R], here: _Gap[R]) -> None:
+        """What the caller of a forward holds until it has run, and what died in a stretch."""
+        if stretch.segment == FORWARD:
+            here.read(self.inputs[id(stretch.call)].values())
+        here.read(self.died_unread(stretch))
+
+    def died_unread(self, stretch: Stretch[R]) -> list[int]:
+        """The values that ended in a stretch that neither made them nor was given them."""
+        one = id(stretch.call)
+        found = []
+        for number in range(stretch.first, stretch.last):
+            block = self.blocks.deaths.get(number)
+            value = None if block is None else self.value_of.get(block)
+            if value is None or one in self.uses.get(value, ()) or self.made_by.get(value) == one:
+                continue
+            found.append(value)
+        return found
+
+    def end(self) -> None:
+        """What outlives the last stretch, or ends in it without having to do with it."""
+        last = self.kept[-1]
+        for block, value in self.value_of.items():
+            if block.death is None or block.death >= last.last:
+                self.outputs[value] = None
+        self.outputs |= dict.fromkeys(self.died_unread(last))
+
+
+class _Gap(Generic[R]):
+    """Writes the ops of one gap, in the order of its events."""
+
+    def __init__(self, joiner: _Joiner[R], last: int) -> None:
+        self.joiner = joiner
+        self.last = last
+        self.passing = 0  # bytes alive now that will not outlive the gap
+        self.most = 0  # the most of them since the last op
+        self.before: int | None = None  # the value that keeps the ops in order
+        self.pending: dict[int, None] = {}
+
+    def read(self, values: object) -> None:
+        self.pending |= dict.fromkeys(values)  # type: ignore[call-overload]
+
+    def event(self, number: int, counts: bool) -> None:
+        joiner, blocks = self.joiner, self.joiner.blocks
+        born, died = blocks.births.get(number), blocks.deaths.get(number)
+        if born is not None and (born.death is None or born.death >= self.last):
+            self.flush()
+            value = joiner.value_of[born] = joiner.new_value(born.bytes)
+            self.op(made=[value])
+        elif died is not None and died in joiner.value_of:
+            self.flush()
+            self.read([joiner.value_of[died]])
+            self.op()
+        elif counts and born is not None:
+            self.passing += born.bytes
+            self.most = max(self.most, self.passing)
+        elif counts and died is not None:
+            self.passing = max(0, self.passing - died.bytes)
+
+    def flush(self) -> None:
+        """Account for what was needed for a moment."""
+        if self.most > self.passing or self.pending:
+            self.op(workspace=self.most)
+
+    def op(self, made: Sequence[int] = (), workspace: int | None = None) -> None:
+        joiner = self.joiner
+        draft = _Draft(OUTSIDE_TARGET, len(joiner.segments) - 1)
+        draft.workspace = self.passing if workspace is None else workspace
+        draft.inputs, self.pending = self.pending, {}
+        if self.before is not None:
+            draft.inputs[self.before] = None
+        self.before = joiner.new_value(0)
+        draft.outputs = [*made, self.before]
+        joiner.drafts.append(draft)
+        self.most = self.passing
+
+    def close(self) -> None:
+        if self.most or self.pending or self.before is None:
+            self.op(workspace=self.most)
