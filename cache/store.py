@@ -201,11 +201,14 @@ class Store:
         self._count("graph.miss.damaged" if damage else "graph.miss.absent")
         return None
 
-    def step_graph(self, captured_hash: str, device: str) -> Graph | None:
-        """The latest step graph measured on `device` of which this captured graph is a region."""
+    def step_graph(self, captured_hash: str, device: str, model: str) -> Graph | None:
+        """The latest step graph measured on `device` of which this captured graph is a region.
+
+        One of the same model comes before those of others.
+        """
         where = """number IN (SELECT graph FROM graph_regions WHERE captured_hash = ?)
-                   AND captured_hash IS NULL AND device = ? ORDER BY number DESC"""
-        intact = self._intact("graph", Graph, where, [bare(captured_hash), device], [])
+                   AND captured_hash IS NULL AND device = ? ORDER BY name = ? DESC, number DESC"""
+        intact = self._intact("graph", Graph, where, [bare(captured_hash), device, model], [])
         return next((graph for _, graph in intact), None)
 
     # Plans

@@ -13,6 +13,7 @@ from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 
 REGIONS = "regions"
+_HINT = "record a profile again"
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -48,6 +49,34 @@ def ops_by_segment(graph: Graph) -> list[list[int]]:
     return found
 
 
+def _ops_of_call(step: Graph, name: str, captured: Graph) -> dict[int, int]:
+    """Step op -> own op, for the first call of `name`. Raises IllegalPlan if they do not match."""
+    calls = calls_of(step, name)
+    if not calls:
+        raise IllegalPlan("the region is not in the planned step", hint=_HINT)
+    forward, backward = segments_of(step, calls[0])
+    step_ops, own_ops = ops_by_segment(step), ops_by_segment(captured)
+    if [len(step_ops[forward]), len(step_ops[backward])] != [len(own_ops[0]), len(own_ops[2])]:
+        raise IllegalPlan("the region has other ops in the step", hint=_HINT)
+    mine = step_ops[forward] + step_ops[backward]
+    return dict(zip(mine, own_ops[0] + own_ops[2], strict=True))
+
+
+def region_graph(step: Graph, name: str, captured: Graph) -> Graph:
+    """The captured graph of a region with what the step knows: seconds, workspace, real sizes.
+
+    The eager code outside of the region stays as it is captured. Raises IllegalPlan.
+    """
+    replace = msgspec.structs.replace
+    ops, values = list(captured.ops), list(captured.values)
+    for theirs, own in _ops_of_call(step, name, captured).items():
+        known = step.ops[theirs]
+        ops[own] = replace(ops[own], seconds=known.seconds, workspace_bytes=known.workspace_bytes)
+        for value, other in zip(ops[own].outputs, known.outputs, strict=True):
+            values[value] = replace(values[value], bytes=step.values[other].bytes)
+    return replace(captured, ops=tuple(ops), values=tuple(values), device=step.device)
+
+
 def region_order(step: Graph, plan: Plan | Order, name: str, captured: Graph) -> Order:
     """What the plan of a step means for the captured region `name`, in the region's own op ids.
 
@@ -55,18 +84,13 @@ def region_order(step: Graph, plan: Plan | Order, name: str, captured: Graph) ->
     is no part of the region in the step, come where they are in the graph. Raises IllegalPlan if
     the region's graph is not the one in the step.
     """
-    calls = calls_of(step, name)
-    if not calls:
-        raise IllegalPlan("the region is not in the planned step", hint="record a profile again")
-    forward, backward = segments_of(step, calls[0])
-    step_ops, own_ops = ops_by_segment(step), ops_by_segment(captured)
-    if [len(step_ops[forward]), len(step_ops[backward])] != [len(own_ops[0]), len(own_ops[2])]:
-        raise IllegalPlan("the region has other ops in the step", hint="record a profile again")
-    mine = dict(zip(step_ops[forward] + step_ops[backward], own_ops[0] + own_ops[2], strict=True))
+    mine = _ops_of_call(step, name, captured)
+    forward, backward = segments_of(step, calls_of(step, name)[0])
     starts = (*plan.segment_starts, len(plan.sequence))
 
     def segment(position: int) -> list[int]:
         return [mine[op] for op in plan.sequence[starts[position] : starts[position + 1]]]
 
-    first, outside, last = segment(forward), own_ops[1], segment(backward)
+    outside = ops_by_segment(captured)[1]
+    first, last = segment(forward), segment(backward)
     return Order((*first, *outside, *last), (0, len(first), len(first) + len(outside)))

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._dynamo import trace_rules
+from torch._dynamo import convert_frame, trace_rules
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.external_utils import wrap_inline
 from torch._functorch.partitioners import default_partition
+from torch._guards import CompileContext
 from torch.fx.graph import _BoxedCodeGen
 
 from fastsa.errors import FastsaWarning
@@ -116,6 +117,21 @@ def traceable(module: nn.Module) -> Callable[..., Any]:
     # frame around it. Other forwards are found by themselves, after the module's hooks.
     call: Callable[..., Any] = module._call_impl
     return wrap_inline(call) if trace_rules.check(module.forward) else call
+
+
+def next_frame() -> int:
+    """The number that the tracer gives to the next function it meets."""
+    return convert_frame.FRAME_COUNTER
+
+
+def covers_frame(gm: fx.GraphModule, frame: int) -> bool:
+    """Whether a graph that is being compiled is all of the function that was given a number.
+
+    If not, the tracer broke off in it, or left it aside for the functions it calls.
+    """
+    compiling = CompileContext.current_compile_id()
+    broke_off = getattr(getattr(gm, "compile_subgraph_reason", None), "graph_break", False)
+    return compiling is not None and compiling.frame_id == frame and not broke_off
 
 
 def first_line(error: BaseException) -> str:

@@ -11,6 +11,11 @@ from fastsa.runtime.run import Run
 
 def planned(decision: Decision) -> str:
     """Before training starts: the plan and its budget."""
+    if decision.is_provisional:
+        return (
+            "fastsa: a region of a step that is not known yet: it runs with as little memory as "
+            "was found until the step has been seen"
+        )
     plan = decision.plan
     step = max(0, decision.budget_bytes - decision.resident_bytes)
     resident = "measured" if decision.profiled else "estimated"

@@ -4,25 +4,44 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
-from fastsa.profiler.allocator import Allocator, Event, is_taken, peak_delta, recorder
+from fastsa.profiler.allocator import Allocator, Event, is_taken, net, peak_delta, recorder
 from fastsa.profiler.cupy_memory import CupyAllocator
 from fastsa.profiler.resident import live_bytes
 
 LEAD_IN, RECORD = 1, 2
 
 
+@dataclass(frozen=True)
+class StepRecord:
+    """What the allocator saw of one step and the one before; `resident_bytes` when it began to."""
+
+    events: list[Event]
+    spans: dict[str, tuple[int, int]]
+    resident_bytes: int
+
+
 class StepCheck:
     """Told of each step's beginning and end, records the third step for its peak.
 
     Steps that run while the allocator is recorded, and the first, are left out of the step time.
-    While somebody else profiles, nothing is recorded.
+    While somebody else profiles, nothing is recorded. `on_record` gets the allocator when the
+    step that counts begins; `record` is what it saw.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        on_record: Callable[[Allocator], None] = lambda allocator: None,
+    ) -> None:
         self.device = device
+        self.record: StepRecord | None = None
+        self._on_record = on_record
+        self._first = 0
         self.peak_bytes: int | None = None
         self.resident_bytes: int | None = None
         self.steps = 0
@@ -40,9 +59,10 @@ class StepCheck:
     def step_begins(self, step: int) -> None:
         """Step `step` (from 0) is about to begin."""
         now = time.perf_counter()
+        self.steps = step + 1
+        step -= self._first
         if self._last is not None and step > RECORD + 1:
             self._seconds.append(now - self._last)
-        self.steps = step + 1
         if step == LEAD_IN and not is_taken(self.device):
             self._allocator = recorder(self.device).__enter__()
             self._cupy.__enter__()
@@ -51,12 +71,20 @@ class StepCheck:
                 pass
             self._start = time.time_ns()
             self.resident_bytes = live_bytes(self.device)
+            self._on_record(self._allocator)
         self._last = time.perf_counter()
 
     def step_ended(self, step: int) -> None:
         """The optimizer of step `step` has stepped."""
-        if step == RECORD:
+        if step - self._first == RECORD:
             self.close()
+
+    def start_again(self) -> None:
+        """Another plan runs from the next step on: count from there."""
+        self.close()
+        self._first = self.steps
+        self.peak_bytes = self.resident_bytes = self._last = None
+        self._seconds.clear()
 
     def close(self) -> None:
         """End a recording that is still on."""
@@ -66,8 +94,11 @@ class StepCheck:
         self._cupy.__exit__(None, None, None)
         allocator.__exit__(None, None, None)
         if self.resident_bytes is not None and "step" in allocator.spans:
-            events = allocator.events[allocator.spans["step"][0] :]
+            first = allocator.spans["step"][0]
+            events = allocator.events[first:]
             self.peak_bytes = self.resident_bytes + peak_delta(self._with_cupy(events))
+            before = self.resident_bytes - net(allocator.events[:first])
+            self.record = StepRecord(allocator.events, allocator.spans, before)
 
     def _with_cupy(self, events: list[Event]) -> list[Event]:
         others = [event for event in self._cupy.events if event.nanoseconds >= self._start]

@@ -6,15 +6,16 @@ import math
 from typing import Literal
 
 import msgspec
+import torch
 
 from fastsa.cache.keys import PlanKey
-from fastsa.cache.store import Store
+from fastsa.cache.store import ProfileSummary, Store
 from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.planner.solve import PLANNER_VERSION, plan
-from fastsa.planner.step import Order, calls_of, region_names, region_order
+from fastsa.planner.step import Order, calls_of, region_graph, region_names, region_order
 from fastsa.planner.validation import validate
 from fastsa.profiler.capture import Capture
 from fastsa.profiler.device import available_bytes, device_name, versions
@@ -46,10 +47,22 @@ class Decision(msgspec.Struct, frozen=True):
     timed: bool
     model: str
     shape: str
+    captured_hash: str | None = None  # of the one region it is for
+    is_provisional: bool = False  # until the step is known that it is a part of
 
     def covers(self, captured_hash: str) -> bool:
         """Whether a captured region is planned by this, as a part of the step."""
         return bool(calls_of(self.graph, captured_hash))
+
+    def measured(self, captured: Graph) -> Graph | None:
+        """A captured region's graph as it was measured; None if it is another region's.
+
+        Out of a step, the eager code outside of the region is left as the capture has it.
+        """
+        name = captured.hash()
+        if region_names(self.graph):
+            return region_graph(self.graph, name, captured) if self.covers(name) else None
+        return self.graph if name == self.captured_hash else None
 
     def order(self, captured: Graph) -> Plan | Order:
         """What the plan means for a captured region. Raises IllegalPlan."""
@@ -70,62 +83,103 @@ class Decision(msgspec.Struct, frozen=True):
         return self.unplanned_step_seconds * self.plan.seconds / self.plan.base_seconds
 
 
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """What is decided on: a graph, and what is known of the job that runs it.
+
+    `resident_bytes`: of the whole process, beside the graph's own; `summary`: of the profile that
+    has the graph, if one has.
+    """
+
+    graph: Graph
+    resident_bytes: int
+    device: torch.device
+    model: str
+    shape: str
+    captured_hash: str | None = None
+    summary: ProfileSummary | None = None
+
+
+def subject(
+    captured: Capture, store: Store | None, *, model: str, shape: str, alone: bool = False
+) -> Subject:
+    """What is known of a captured region: the step it is a part of, or (`alone`) its own graph.
+
+    A graph that neither a profile nor an earlier job has measured is measured now, op by op.
+    """
+    device, name = captured.device, device_name(captured.device)
+    captured_hash = captured.graph.hash()
+    summary = store.measured_profile(captured_hash, name) if store else None
+    graph = store.step_graph(captured_hash, name, model) if store and not alone else None
+    if graph is None:
+        graph = _region_graph(captured, captured_hash, name, store)
+    return Subject(
+        graph=graph,
+        resident_bytes=_resident_bytes(graph, device, summary),
+        device=device,
+        model=model,
+        shape=shape,
+        captured_hash=captured_hash,
+        summary=summary,
+    )
+
+
+def _region_graph(captured: Capture, captured_hash: str, name: str, store: Store | None) -> Graph:
+    graph = store.measured_graph(captured_hash, name) if store else None
+    if graph is None:
+        graph = measure(captured)
+        if store:
+            store.add_graph(graph, captured_hash)
+    return graph
+
+
+def _resident_bytes(graph: Graph, device: torch.device, summary: ProfileSummary | None) -> int:
+    if region_names(graph):
+        return graph.resident_bytes
+    if summary is None:
+        return live_bytes(device) + pending_optimizer_bytes(device)
+    if device.type != "cuda":  # where counting means walking over all Python objects
+        return summary.resident_bytes
+    return max(summary.resident_bytes, live_bytes(device))
+
+
 def decide(
-    captured: Capture,
-    settings: Settings,
-    store: Store | None,
-    *,
-    model: str,
-    shape: str,
-    budget_bytes: int | None = None,
+    what: Subject, settings: Settings, store: Store | None, *, budget_bytes: int | None = None
 ) -> Decision:
     """Look a plan up, or make one within the time limit and store it.
 
-    `budget_bytes` is what an earlier region of the job made of the budget: a share or `auto` means
-    one number for the whole job.
-    Without a profile every op is measured first, one at a time. Raises InfeasibleBudget, unless
-    `settings.best_effort`, when the plan with the lowest peak is taken.
+    `budget_bytes` is what an earlier decision of the job made of the budget: a share or `auto`
+    means one number for the whole job. Raises InfeasibleBudget, unless `settings.best_effort`,
+    when the plan with the lowest peak is taken.
     """
-    return _Decider(captured, settings, store, model, shape).decide(budget_bytes)
+    return _Decider(what, settings, store).decide(budget_bytes)
+
+
+def provisional(what: Subject, settings: Settings, store: Store | None) -> Decision:
+    """The plan with the lowest peak found, for a region of a step that is not known yet."""
+    return _Decider(what, settings, store).lowest()
 
 
 class _Decider:
-    def __init__(
-        self, captured: Capture, settings: Settings, store: Store | None, model: str, shape: str
-    ) -> None:
+    def __init__(self, what: Subject, settings: Settings, store: Store | None) -> None:
+        self.what = what
         self.settings = settings
         self.store = store
-        self.device = captured.device
-        self.name = device_name(captured.device)
+        self.device = what.device
+        self.name = device_name(what.device)
         self.versions = versions()
-        self.model, self.shape = model, shape
-        self.captured_hash = captured.graph.hash()
-        self.summary = store.measured_profile(self.captured_hash, self.name) if store else None
-        self.step = store.step_graph(self.captured_hash, self.name) if store else None
-        self.graph = self.step or self.region_graph(captured)
+        self.summary = what.summary
+        self.graph = what.graph
+        self.resident = what.resident_bytes
         self.key = PlanKey.of(
             self.graph.hash(), device=self.name, versions=self.versions, planner=PLANNER_VERSION
         )
-        self.resident = self.resident_bytes()
 
-    def region_graph(self, captured: Capture) -> Graph:
-        """The captured graph, measured: by a profile, by an earlier job, or now."""
-        store = self.store
-        graph = store.measured_graph(self.captured_hash, self.name) if store else None
-        if graph is None:
-            graph = measure(captured)
-            if store:
-                store.add_graph(graph, self.captured_hash)
-        return graph
-
-    def resident_bytes(self) -> int:
-        if self.step is not None:
-            return self.step.resident_bytes
-        if self.summary is None:
-            return live_bytes(self.device) + pending_optimizer_bytes(self.device)
-        if self.device.type != "cuda":  # where counting means walking over all Python objects
-            return self.summary.resident_bytes
-        return max(self.summary.resident_bytes, live_bytes(self.device))
+    def lowest(self) -> Decision:
+        base = base_plan(self.graph)
+        made = self.make(base.minimum_budget_bytes, None)
+        peak = self.resident + made.peak_bytes
+        lowest = self.decision(made, None, "made", peak, self.resident + base.peak_bytes)
+        return msgspec.structs.replace(lowest, is_provisional=True)
 
     def decide(self, budget_bytes: int | None) -> Decision:
         base = base_plan(self.graph)
@@ -215,8 +269,9 @@ class _Decider:
             unplanned_step_seconds=self.graph.base_seconds if seconds is None else seconds,
             profiled=self.summary is not None,
             timed=seconds is not None,
-            model=self.model,
-            shape=self.shape,
+            model=self.what.model,
+            shape=self.what.shape,
+            captured_hash=self.what.captured_hash,
         )
 
 

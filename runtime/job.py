@@ -5,59 +5,30 @@ from __future__ import annotations
 import atexit
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import torch
 from torch import fx
 
 from fastsa.cache.store import Store
 from fastsa.errors import FastsaWarning, InfeasibleBudget, StoreUnusable, reason
 from fastsa.planner.budget import format_bytes
-from fastsa.profiler.capture import Capture, capture, device_of
-from fastsa.profiler.device import device_name
-from fastsa.profiler.region import Modules, Region, compile_region
-from fastsa.profiler.steps import StepClock
+from fastsa.planner.graph import Graph
+from fastsa.planner.step import region_names
+from fastsa.profiler.capture import Capture
+from fastsa.profiler.region import Region, compile_region, covers_frame
+from fastsa.profiler.step_graph import Part
 from fastsa.runtime.check import StepCheck
-from fastsa.runtime.decision import Decision, decide
-from fastsa.runtime.partition import partition
+from fastsa.runtime.decision import Decision, Subject, decide, provisional, subject
+from fastsa.runtime.planned_region import PlannedRegion
 from fastsa.runtime.run import Run
 from fastsa.runtime.settings import OFF, Settings
+from fastsa.runtime.watch import Watch
 
-
-class PlannedRegion(Region):
-    """A region that runs in its plan's order, or as torch would if there is no plan for it."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-
-    def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
-        """Plan the region. Raises InfeasibleBudget; any other failure means unplanned."""
-        try:
-            return self._planned(joint, num_fwd_outputs)
-        except InfeasibleBudget as error:
-            if not self.job.training:
-                self.job.refusal = error
-                raise
-            self.job.warn(f"a region met in mid-training trains unplanned: {error.message}")
-            return super().partition(joint, num_fwd_outputs)
-        except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
-            self.job.warn(f"a region trains unplanned: {reason(error)}")
-            return super().partition(joint, num_fwd_outputs)
-
-    def _planned(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
-        job = self.job
-        name = device_name(device_of(joint))
-        captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
-        decision = job.decide(captured)
-        modules = partition(captured, decision.order(captured.graph))
-        job.planned(decision, captured.device)
-        return modules
-
-    def forward_begins(self, arguments: Sequence[Any]) -> None:
-        """Tell the job that a step may begin."""
-        self.job.forward_begins()
+T = TypeVar("T")
 
 
 class Job:
@@ -67,14 +38,17 @@ class Job:
         self.settings = settings
         self.decisions: list[Decision] = []
         self.refusal: InfeasibleBudget | None = None
-        self.check: StepCheck | None = None
+        self.watch: Watch | None = None
+        self.can_switch = False  # whether whoever runs the model compiles it again on demand
+        self.root_frame: int | None = None  # of the model that is being compiled
+        self.generation = 0  # goes up when it has to
         self.model = "model"
         self.shape = ""
         self.command: tuple[str, ...] = ()
         self.compiled = 0
         self.run: Run | None = None
         self.on_planned: Callable[[Decision], None] = lambda decision: None
-        self._clock: StepClock | None = None
+        self._parts: dict[Region, Capture] | None = {}
         self._warned: set[str] = set()
         self._closed = False
         self.process = os.getpid()
@@ -82,73 +56,151 @@ class Job:
     def compile(self, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> Any:
         """Compile one Dynamo graph; it becomes a region if gradients are taken through it."""
         self.compiled += 1
-        return compile_region(PlannedRegion(self), gm, example_inputs)
+        is_whole = self.root_frame is None or covers_frame(gm, self.root_frame)
+        region = PlannedRegion(self, is_whole=is_whole)
+        return compile_region(region, gm, example_inputs)
 
-    def decide(self, captured: Capture) -> Decision:
+    # Deciding ---------------------------------------------------------------------------------
+
+    def decide(self, captured: Capture, *, is_whole: bool = True) -> Decision:
         """A plan for a captured region, from the store if it can be used.
 
-        Of a step of several regions, the first to be captured decides for all.
+        Of a step of several regions that is known, the first to be captured decides for all. If
+        it is not known, each gets the plan with the lowest peak until the step has been seen.
         """
         captured_hash = captured.graph.hash()
         for decision in self.decisions:
             if decision.covers(captured_hash):
                 return decision
+        return self._with_store(lambda store: self._decide(captured, store, is_whole))
+
+    def _with_store(self, work: Callable[[Store | None], T]) -> T:
         try:
             with Store.open(self.settings.store) as store:
-                return self._decide(captured, store)
+                return work(store)
         except StoreUnusable as error:
             self.warn(f"the store is not used: {error.message}")
-            return self._decide(captured, None)
+            return work(None)
 
-    def _decide(self, captured: Capture, store: Store | None) -> Decision:
-        budget = self.decisions[0].budget_bytes if self.decisions else None
-        return decide(
-            captured,
-            self.settings,
-            store,
-            model=self.model,
-            shape=self.shape,
-            budget_bytes=budget,
-        )
+    def _decide(self, captured: Capture, store: Store | None, is_whole: bool) -> Decision:
+        is_another = bool(self.decisions)  # the first has not found this one in its step
+        what = subject(captured, store, model=self.model, shape=self.shape, alone=is_another)
+        is_known = bool(region_names(what.graph))
+        if self.can_switch and not is_known and (is_another or not is_whole):
+            return provisional(what, self.settings, store)
+        return decide(what, self.settings, store, budget_bytes=self._budget)
+
+    @property
+    def _budget(self) -> int | None:
+        """What the job has made of the budget, once it knows the step."""
+        return next((d.budget_bytes for d in self.decisions if not d.is_provisional), None)
 
     @property
     def training(self) -> bool:
         """Whether a planned region has run: from then on nothing may stop the job."""
-        return self.check is not None and self.check.steps > 0
+        return self.watch is not None and self.watch.check.steps > 0
 
-    def planned(self, decision: Decision, device: torch.device) -> None:
+    def planned(self, decision: Decision, region: Region, captured: Capture) -> None:
         """A region has got its plan."""
+        if self._parts is not None:
+            self._parts[region] = captured
+        if self.watch is None:
+            self.watch = Watch(captured.device, self._recorded)
+            atexit.register(self.close)
         if decision in self.decisions:
             return  # as a part of a step that is planned already
         self.decisions.append(decision)
-        if self.check is None:
-            self.check = StepCheck(device)
-            self._clock = StepClock(self.check.step_begins, self._step_ended)
-            atexit.register(self.close)
-        elif self.check.steps <= 1:
+        if len(self.decisions) > 1 and self.watch.check.steps <= 1 and not self.can_switch:
             self.warn(
                 "the model is captured as several regions and the budget holds for each alone: "
-                "the step's peak may be higher"
+                "the step's peak may be higher until the next start, which knows the step"
             )
         self.on_planned(decision)
 
+    # Watching ---------------------------------------------------------------------------------
+
     def forward_begins(self) -> None:
         """A planned region's forward begins."""
-        if self._clock is None or self._closed:
+        if self.watch is None or self._closed:
             return
         try:
-            self._clock.forward()
+            self.watch.forward_begins()
         except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
             self.warn(f"the peak is not measured: {reason(error)}")
             self._stop_watching()
 
-    def _step_ended(self, step: int) -> None:
+    def _recorded(self) -> None:
+        """The recorded step is over."""
         try:
-            if self.check is not None:
-                self.check.step_ended(step)
-                self._warn_if_over(self.check.peak_bytes)
+            self._learn()
         except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
-            self.warn(f"the peak is not measured: {reason(error)}")
+            self.warn(f"the recorded step is not used: {reason(error)}")
+
+    def _learn(self) -> None:
+        """Keep the graph of the step if it was not known, and plan it if that is called for."""
+        parts, self._parts = self._parts, None
+        if self.watch is None or not self.decisions:
+            return
+        peak = self.watch.check.peak_bytes
+        if parts is None:  # it is the step that was planned because of an earlier one
+            self._warn_if_over(peak)
+            return
+        budget = self._budget
+        is_over = peak is not None and budget is not None and peak > budget
+        seen = {parts[region].graph.hash() for region in self.watch.regions if region in parts}
+        is_known = all(seen == set(region_names(d.graph)) - {""} for d in self.decisions)
+        if is_known and not is_over:
+            return
+        step = self.watch.step_graph(self._measured(parts), self.model)
+        if step is not None:
+            self._with_store(lambda store: store and store.add_graph(step))
+        is_other = is_over or len(self.decisions) > 1 or self._was_planned_as_another(seen)
+        if step is not None and self.can_switch and is_other:
+            self._switch(step)
+        else:
+            self._warn_if_over(peak)
+
+    def _was_planned_as_another(self, seen: set[str]) -> bool:
+        """Whether the plan is of a step with other regions than those that ran."""
+        return any(
+            region_names(d.graph) and seen != set(region_names(d.graph)) - {""}
+            for d in self.decisions
+        )
+
+    def _measured(self, parts: Mapping[Region, Capture]) -> dict[Region, Part]:
+        known = {}
+        for region, captured in parts.items():
+            for decision in self.decisions:
+                graph = decision.measured(captured.graph)
+                if graph is not None:
+                    known[region] = Part(captured, graph)
+        return known
+
+    def _switch(self, step: Graph) -> None:
+        """Plan the step as it was recorded; whoever runs the model compiles it again."""
+        old = self.decisions[0]
+        what = Subject(
+            graph=step,
+            resident_bytes=step.resident_bytes,
+            device=self.watch.check.device if self.watch else torch.device("cpu"),
+            model=old.model,
+            shape=old.shape,
+        )
+        # In mid-training there is no way back: if the budget cannot be met, come close to it.
+        settings = msgspec.structs.replace(self.settings, best_effort=True)
+        decision = self._with_store(
+            lambda store: decide(what, settings, store, budget_bytes=self._budget)
+        )
+        if not decision.plan.fits:
+            self.warn(
+                f"the budget of {format_bytes(decision.budget_bytes)} cannot be met by the whole "
+                f"step: {format_bytes(decision.predicted_peak_bytes)} is the lowest peak found"
+            )
+        self.decisions = [decision]
+        self.generation += 1
+        if self.watch is not None:
+            self.watch.start_again()
+        self.on_planned(decision)
 
     def _warn_if_over(self, peak: int | None) -> None:
         decision = max(self.decisions, key=lambda d: d.predicted_peak_bytes)
@@ -183,17 +235,14 @@ class Job:
             self.warn(f"the run is not stored: {reason(error)}")
 
     def _stop_watching(self) -> None:
-        if self._clock is not None:
-            self._clock.close()
-            self._clock = None
-        if self.check is not None:
-            self.check.close()
+        if self.watch is not None:
+            self.watch.close()
 
     def _store_run(self) -> None:
-        if self.check is None or not self.decisions:
+        if self.watch is None or not self.decisions:
             return
         decision = max(self.decisions, key=lambda d: d.predicted_peak_bytes)
-        self.run = self._run(decision, self.check)
+        self.run = self._run(decision, self.watch.check)
         if decision.plan_id is None:
             return
         with Store.open(self.settings.store) as store:

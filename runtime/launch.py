@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -10,7 +10,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from fastsa.profiler.assembly import signature
 from fastsa.profiler.hooks import Call, RootCalls
-from fastsa.profiler.region import compile_in_place, first_line, is_compiled
+from fastsa.profiler.region import compile_in_place, first_line, is_compiled, next_frame
 from fastsa.profiler.script import StopScript, run_script
 from fastsa.runtime.job import Job
 from fastsa.runtime.out_of_memory import Shortage, shortage
@@ -26,8 +26,9 @@ class Launch:
         self.module = module
         self.trained = False
         self.shortage: Shortage | None = None
-        self._roots: dict[nn.Module, None] = {}
+        self._roots: dict[nn.Module, int] = {}  # with the generation they were compiled in
         job.command = (script, *arguments)
+        job.can_switch = True
 
     def run(self) -> None:
         """Run the script to its end.
@@ -68,8 +69,8 @@ class Launch:
         if self.job.refusal is not None:
             raise StopScript  # again: the script has caught the first one
         if module in self._roots:
-            return call()
-        self._roots[module] = None
+            return self._called_again(module, call)
+        self._roots[module] = self.job.generation
         if is_compiled(module):
             self.job.warn("the script compiles its model itself: it trains unplanned")
             return call()
@@ -79,12 +80,25 @@ class Launch:
         self.job.shape = signature(args, kwargs)
         return self._first_call(module, call)
 
+    def _called_again(self, module: nn.Module, call: Call) -> Any:
+        if self._roots[module] == self.job.generation:
+            return call()
+        self._roots[module] = self.job.generation
+        if module.__dict__.pop("_compiled_call_impl", None) is None:
+            return call()  # it could not be captured
+        return self._first_call(module, call)
+
     def _first_call(self, module: nn.Module, call: Call) -> Any:
         compiled, warned = self.job.compiled, self.job.warned
-        result = compile_in_place(module, self.job.compile, call, self._failed)
+        self.job.root_frame = next_frame()
+        result = compile_in_place(module, self._backend(), call, self._failed)
         if self.job.compiled == compiled and self.job.warned == warned:
             self.job.warn("nothing of the model could be captured: it trains unplanned")
         return result
+
+    def _backend(self) -> Callable[..., Any]:
+        # One of its own for each generation: the tracer keeps what it compiled by backend.
+        return lambda gm, inputs: self.job.compile(gm, inputs)
 
     def _failed(self, error: TorchDynamoException) -> None:
         if self.job.refusal is not None:

@@ -1,0 +1,83 @@
+"""A region of a planned job: it gets its order from the job, and says when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import fx
+
+from fastsa.errors import InfeasibleBudget, reason
+from fastsa.profiler.calls import CallLog
+from fastsa.profiler.capture import Capture, capture, device_of, outside_op
+from fastsa.profiler.device import device_name
+from fastsa.profiler.region import Modules, Region
+from fastsa.runtime.partition import partition
+
+if TYPE_CHECKING:
+    from fastsa.runtime.job import Job
+
+
+class PlannedRegion(Region):
+    """A region that runs in its plan's order, or as torch would if there is no plan for it.
+
+    `is_whole`: whether it is all of a model, as far as anybody can tell.
+    """
+
+    def __init__(self, job: Job, *, is_whole: bool) -> None:
+        self.job = job
+        self.is_whole = is_whole
+        self._outputs = self._tangents = 0  # how many
+
+    def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
+        """Plan the region. Raises InfeasibleBudget; any other failure means unplanned."""
+        try:
+            return self._planned(joint, num_fwd_outputs)
+        except InfeasibleBudget as error:
+            if not self.job.training:
+                self.job.refusal = error
+                raise
+            self.job.warn(f"a region met in mid-training trains unplanned: {error.message}")
+            return super().partition(joint, num_fwd_outputs)
+        except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
+            self.job.warn(f"a region trains unplanned: {reason(error)}")
+            return super().partition(joint, num_fwd_outputs)
+
+    def _planned(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
+        job = self.job
+        name = device_name(device_of(joint))
+        captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
+        self._count(captured)
+        decision = job.decide(captured, is_whole=self.is_whole)
+        modules = partition(captured, decision.order(captured.graph))
+        job.planned(decision, self, captured)
+        return modules
+
+    def _count(self, captured: Capture) -> None:
+        self._outputs = captured.num_fwd_outputs
+        self._tangents = len(outside_op(captured.graph).outputs) - 1
+
+    @property
+    def _log(self) -> CallLog[Region] | None:
+        return self.job.watch.log if self.job.watch is not None else None
+
+    def forward_begins(self, arguments: Sequence[Any]) -> None:
+        """A step may begin."""
+        self.job.forward_begins()
+        if self._log is not None:
+            self._log.forward_begins(self, arguments)
+
+    def forward_ended(self, outputs: Sequence[Any]) -> None:
+        """A stretch of the recorded step ends."""
+        if self._log is not None:
+            self._log.forward_ended(outputs[: self._outputs])
+
+    def backward_begins(self, arguments: Sequence[Any]) -> None:
+        """A stretch of the recorded step begins."""
+        if self._log is not None:
+            self._log.backward_begins(self, arguments[len(arguments) - self._tangents :])
+
+    def backward_ended(self, gradients: Sequence[Any]) -> None:
+        """A stretch of the recorded step ends."""
+        if self._log is not None:
+            self._log.backward_ended(gradients)
