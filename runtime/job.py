@@ -188,8 +188,10 @@ class Job:
         )
         # In mid-training there is no way back: if the budget cannot be met, come close to it.
         settings = msgspec.structs.replace(self.settings, best_effort=True)
+        # A share of what a part of the step takes was not what the user meant.
+        budget = None if self.settings.budget.kind == "percent" else self._budget
         decision = self._with_store(
-            lambda store: decide(what, settings, store, budget_bytes=self._budget)
+            lambda store: decide(what, settings, store, budget_bytes=budget)
         )
         if not decision.plan.fits:
             self.warn(
