@@ -25,6 +25,17 @@ from fastsa.runtime.settings import Settings
 CLOSE_ENOUGH = 0.98  # a stored plan made for at least this share of the budget is not planned again
 
 
+class Needs(msgspec.Struct, frozen=True):
+    """What other ranks of the job need of a plan made on this one.
+
+    The fullest of them holds `extra_resident_bytes` more than this one; `free_bytes` is the least
+    that any may have, for a budget of `auto`.
+    """
+
+    extra_resident_bytes: int = 0
+    free_bytes: int | None = None
+
+
 class Decision(msgspec.Struct, frozen=True):
     """A plan for a region, and how its budget is made up.
 
@@ -78,22 +89,30 @@ def decide(
     model: str,
     shape: str,
     budget_bytes: int | None = None,
+    needs: Needs = Needs(),
 ) -> Decision:
     """Look a plan up, or make one within the time limit and store it.
 
     `budget_bytes` is what an earlier region of the job made of the budget: a share or `auto` means
-    one number for the whole job.
+    one number for the whole job. `needs` is what the job's other ranks need.
     Without a profile every op is measured first, one at a time. Raises InfeasibleBudget, unless
     `settings.best_effort`, when the plan with the lowest peak is taken.
     """
-    return _Decider(captured, settings, store, model, shape).decide(budget_bytes)
+    return _Decider(captured, settings, store, model, shape, needs).decide(budget_bytes)
 
 
 class _Decider:
     def __init__(
-        self, captured: Capture, settings: Settings, store: Store | None, model: str, shape: str
+        self,
+        captured: Capture,
+        settings: Settings,
+        store: Store | None,
+        model: str,
+        shape: str,
+        needs: Needs,
     ) -> None:
         self.settings = settings
+        self.needs = needs
         self.store = store
         self.device = captured.device
         self.name = device_name(captured.device)
@@ -106,7 +125,7 @@ class _Decider:
         self.key = PlanKey.of(
             self.graph.hash(), device=self.name, versions=self.versions, planner=PLANNER_VERSION
         )
-        self.resident = self.resident_bytes()
+        self.resident = self.resident_bytes() + needs.extra_resident_bytes
 
     def region_graph(self, captured: Capture) -> Graph:
         """The captured graph, measured: by a profile, by an earlier job, or now."""
@@ -129,7 +148,9 @@ class _Decider:
 
     def decide(self, budget_bytes: int | None) -> Decision:
         base = base_plan(self.graph)
-        unplanned = self.summary.peak_bytes if self.summary else self.resident + base.peak_bytes
+        unplanned = self.resident + base.peak_bytes
+        if self.summary:
+            unplanned = self.summary.peak_bytes + self.needs.extra_resident_bytes
         budget = budget_bytes or self.budget_bytes(unplanned)
         local = budget - self.resident
         found = self.found(local) if local > 0 else None
@@ -149,7 +170,7 @@ class _Decider:
         free = available_bytes(self.device, live_bytes(self.device))
         if free is None:
             raise FastsaError("nobody can say what this device has free", hint="give a size")
-        return free
+        return free if self.needs.free_bytes is None else min(free, self.needs.free_bytes)
 
     def found(self, local: int) -> tuple[Plan, str] | None:
         stored = self.store.find_plan(self.key, local, self.legal) if self.store else None

@@ -20,8 +20,9 @@ from fastsa.profiler.device import device_name
 from fastsa.profiler.region import Modules, Region, compile_region
 from fastsa.profiler.steps import StepClock
 from fastsa.runtime.check import StepCheck
-from fastsa.runtime.decision import Decision, decide
+from fastsa.runtime.decision import ALONE, Decision, Needs, decide
 from fastsa.runtime.partition import partition
+from fastsa.runtime.ranks import Disagreement, Ranks, bring
 from fastsa.runtime.run import Run
 from fastsa.runtime.settings import OFF, Settings
 
@@ -42,16 +43,26 @@ class PlannedRegion(Region):
                 raise
             self.job.warn(f"a region met in mid-training trains unplanned: {error.message}")
             return super().partition(joint, num_fwd_outputs)
+        except Disagreement as error:
+            if not error.is_told:
+                self.job.warn(f"the model trains unplanned on all ranks: {error.message}")
+            return super().partition(joint, num_fwd_outputs)
         except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
             self.job.warn(f"a region trains unplanned: {reason(error)}")
             return super().partition(joint, num_fwd_outputs)
 
     def _planned(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         job = self.job
-        name = device_name(device_of(joint))
-        captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
-        decision = job.decide(captured)
-        modules = partition(captured, decision.order(captured.graph))
+        device = device_of(joint)
+        with job.ranks.meeting() as met:
+            name = device_name(device)
+            captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
+            decision = met.decision(
+                captured.graph,
+                lambda graph: bring(graph, device),
+                lambda needs: job.decide(captured, needs),
+            )
+            modules = partition(captured, decision.order(captured.graph))
         job.planned(decision, captured.device)
         return modules
 
@@ -59,12 +70,17 @@ class PlannedRegion(Region):
         """Tell the job that a step may begin."""
         self.job.forward_begins()
 
+    def backward_ended(self) -> None:
+        """The ranks are past their first step."""
+        self.job.ranks.has_trained = True
+
 
 class Job:
     """One training process under one budget. Compiles regions and, at its end, stores the run."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.ranks = Ranks(settings.rank_timeout, settings.time_limit)
         self.decisions: list[Decision] = []
         self.refusal: InfeasibleBudget | None = None
         self.check: StepCheck | None = None
@@ -84,7 +100,7 @@ class Job:
         self.compiled += 1
         return compile_region(PlannedRegion(self), gm, example_inputs)
 
-    def decide(self, captured: Capture) -> Decision:
+    def decide(self, captured: Capture, needs: Needs = ALONE) -> Decision:
         """A plan for a captured region, from the store if it can be used.
 
         Of a step of several regions, the first to be captured decides for all.
@@ -95,12 +111,12 @@ class Job:
                 return decision
         try:
             with Store.open(self.settings.store) as store:
-                return self._decide(captured, store)
+                return self._decide(captured, store, needs)
         except StoreUnusable as error:
             self.warn(f"the store is not used: {error.message}")
-            return self._decide(captured, None)
+            return self._decide(captured, None, needs)
 
-    def _decide(self, captured: Capture, store: Store | None) -> Decision:
+    def _decide(self, captured: Capture, store: Store | None, needs: Needs) -> Decision:
         budget = self.decisions[0].budget_bytes if self.decisions else None
         return decide(
             captured,
@@ -109,6 +125,7 @@ class Job:
             model=self.model,
             shape=self.shape,
             budget_bytes=budget,
+            needs=needs,
         )
 
     @property
@@ -164,10 +181,13 @@ class Job:
         return len(self._warned)
 
     def warn(self, text: str) -> None:
-        """Say something once."""
-        if text not in self._warned:
-            self._warned.add(text)
-            warnings.warn(f"fastsa: {text}", FastsaWarning, stacklevel=2)
+        """Say something once, on one of the ranks that have it to say."""
+        if text in self._warned:
+            return
+        self._warned.add(text)
+        if self.ranks.is_first_to_say(text):
+            who = f"rank {self.ranks.rank}: " if self.ranks.rank else ""
+            warnings.warn(f"fastsa: {who}{text}", FastsaWarning, stacklevel=2)
 
     def close(self, *, store_run: bool = True) -> None:
         """End the watch over steps and store the run. Safe to call twice, and after a fork."""
@@ -175,9 +195,10 @@ class Job:
             return
         self._closed = True
         atexit.unregister(self.close)
+        self.ranks.leave("its script has ended")
         try:
             self._stop_watching()
-            if store_run:
+            if store_run and not self.ranks.rank:
                 self._store_run()
         except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
             self.warn(f"the run is not stored: {reason(error)}")
