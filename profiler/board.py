@@ -11,7 +11,7 @@ import itertools
 import time
 
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import _get_default_store
+from torch.distributed.distributed_c10d import PrefixStore, Store, _get_default_store
 
 PART_BYTES = 2**20  # the store's server hangs up on whoever sends it more than 8 MiB at once
 SHORTEST, LONGEST = 0.001, 0.1  # seconds between two looks
@@ -24,8 +24,8 @@ class Board:
     the store cannot be reached.
     """
 
-    def __init__(self, store: dist.Store, name: str, *, rank: int, ranks: int) -> None:
-        self._store = dist.PrefixStore(f"fastsa/{name}", store)
+    def __init__(self, store: Store, name: str, *, rank: int, ranks: int) -> None:
+        self._store = PrefixStore(f"fastsa/{name}", store)
         self.rank = rank
         self.ranks = ranks
 
@@ -80,7 +80,7 @@ def find_board(name: str) -> Board | None:
         return None
     if dist.get_backend() == "fake":  # one process that stands for many
         return None
-    store: dist.Store | None = _get_default_store()
+    store: Store | None = _get_default_store()
     if store is None:
         raise RuntimeError("the process group has no store (MPI has none)")
     return Board(store, name, rank=dist.get_rank(), ranks=dist.get_world_size())

@@ -8,7 +8,7 @@ from typing import Any, Self
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from fastsa.profiler.board import Board, find_board
-from fastsa.profiler.script import StopScript
+from fastsa.profiler.script import StopScript, stop_script
 
 _LAST = "last"
 
@@ -16,8 +16,8 @@ _LAST = "last"
 class EndTogether:
     """While entered, counts the optimizers' steps, and ends the script after the announced one.
 
-    Each rank of a job enters one; the rank that is recorded calls `end`. A rank that left alone
-    would leave the others in a collective.
+    Each rank of a job enters one; the rank that is recorded calls `end`. If it just left, the
+    others would wait for it in a collective. Ranks without one in every step may end apart.
     """
 
     def __init__(self) -> None:
@@ -36,15 +36,16 @@ class EndTogether:
         self._handle.remove()
 
     def end(self) -> None:
-        """Raise StopScript in a process that trains alone; else end all ranks with this step.
+        """Raise StopScript in a process that trains alone; else end all ranks with the next step.
 
-        To be called before the step's backward. The other ranks' next optimizer step is after
-        theirs, which waits for ours, so none of them can have passed it.
+        Not with this one: another rank may be through with it. It cannot be through with the next,
+        whose backward waits for ours.
         """
         board = _board()
         if board is None:
-            raise StopScript
-        board.put(_LAST, str(self._steps + 1).encode())
+            stop_script()
+            return
+        board.put(_LAST, str(self._steps + 2).encode())
 
     def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._steps += 1

@@ -36,6 +36,9 @@ class Needs(msgspec.Struct, frozen=True):
     free_bytes: int | None = None
 
 
+ALONE = Needs()
+
+
 class Decision(msgspec.Struct, frozen=True):
     """A plan for a region, and how its budget is made up.
 
@@ -89,7 +92,7 @@ def decide(
     model: str,
     shape: str,
     budget_bytes: int | None = None,
-    needs: Needs = Needs(),
+    needs: Needs = ALONE,
 ) -> Decision:
     """Look a plan up, or make one within the time limit and store it.
 

@@ -25,11 +25,13 @@ import torch
 from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget, reason
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph
+from fastsa.planner.step import calls_of, region_names, segments_of
 from fastsa.planner.validation import validate
 from fastsa.profiler.board import Board, find_board
+from fastsa.profiler.capture import OUTSIDE
 from fastsa.profiler.device import available_bytes
 from fastsa.profiler.resident import live_bytes, pending_optimizer_bytes
-from fastsa.runtime.decision import Decision, Needs
+from fastsa.runtime.decision import ALONE, Decision, Needs
 
 PLANNING = 5
 """A plan is waited for this many times as long as a rank, and the planner's time limit."""
@@ -166,7 +168,7 @@ class Alone:
 
     def decision(self, graph: Graph, share: Bring, decide: Decide) -> Decision:
         """What is decided here."""
-        return decide(Needs())
+        return decide(ALONE)
 
     def close(self) -> None:
         """Nobody else is concerned."""
@@ -212,13 +214,10 @@ class _OnBoard:
         content = zlib.decompress(self.board.read(self.offer))
         offer = msgspec.json.decode(content, type=Offer)
         if offer.decision is None:
-            raise InfeasibleBudget(*self._without_plan(offer))
+            message, hint = offer.infeasible or ("there is no plan", "see rank 0")
+            raise InfeasibleBudget(message, hint=hint)
         check(offer.decision, graph)
         return offer.decision
-
-    def _without_plan(self, offer: Offer) -> tuple[str, str]:
-        message, hint = offer.infeasible or ("no plan", "see rank 0")
-        return message, hint
 
     def wait_for(self, *names: str, seconds: float) -> str | None:
         """The first of the notes that is there. Raises Disagreement if another rank refuses."""
@@ -330,7 +329,7 @@ class Later(_OnBoard):
             return self.take_offer(graph)
         rank = str(self.board.rank)
         if self.board.claim(f"{self.place}/planner", rank) == rank:
-            return self.put_offer(lambda: decide(Needs()))
+            return self.put_offer(lambda: decide(ALONE))
         return self.take_offer(graph)
 
     def close(self) -> None:
@@ -364,14 +363,29 @@ def needs(shares: Sequence[Share]) -> Needs:
 def check(decision: Decision, own: Graph) -> None:
     """Check another rank's decision against one's own graph. Raises IllegalPlan, BadInput.
 
-    Its graph has the measurements of that rank and must otherwise be one's own.
+    Its graph has the measurements of that rank; otherwise it must be one's own, or that of a step
+    one's own is a part of.
     """
     graphs.check(decision.graph)
-    if _program(decision.graph) != _program(own):
+    is_step = bool(region_names(decision.graph))
+    if not (_has_part(decision.graph, own) if is_step else _is_same(decision.graph, own)):
         raise IllegalPlan("the plan received is of another graph", hint="see docs/distributed.md")
     validate(decision.graph, decision.plan)
 
 
-def _program(graph: Graph) -> object:
-    ops = [(op.target, op.segment, op.inputs, op.outputs, op.recomputable) for op in graph.ops]
-    return ops, [segment.region for segment in graph.segments]
+def _is_same(graph: Graph, own: Graph) -> bool:
+    def program(graph: Graph) -> object:
+        ops = [(op.target, op.segment, op.inputs, op.outputs, op.recomputable) for op in graph.ops]
+        return ops, [segment.region for segment in graph.segments]
+
+    return program(graph) == program(own)
+
+
+def _has_part(step: Graph, own: Graph) -> bool:
+    mine = [(op.target, op.recomputable) for op in own.ops if op.segment != OUTSIDE]
+
+    def program(call: int) -> object:
+        segments = segments_of(step, call)
+        return [(op.target, op.recomputable) for op in step.ops if op.segment in segments]
+
+    return any(program(call) == mine for call in calls_of(step, own.hash()))

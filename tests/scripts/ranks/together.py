@@ -1,4 +1,4 @@
-"""What the programs for several ranks share: a small GPT, its batches, a digest of what it learned."""
+"""What the programs for several ranks share: a small GPT, its batches, a digest at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTH, HEADS, TOKENS, WORDS = 64, 4, 32, 61
-STEPS = 6
+STEPS = 12
 RANK = int(os.environ["RANK"])
 
 
