@@ -15,7 +15,6 @@ from types import CodeType, ModuleType
 
 from fastsa.errors import BadInput
 
-
 _programs: list[ModuleType] = []
 """What a program has made lives to the interpreter's end, as in `python`.
 

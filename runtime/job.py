@@ -70,7 +70,7 @@ class PlannedRegion(Region):
         """Tell the job that a step may begin."""
         self.job.forward_begins()
 
-    def backward_ended(self) -> None:
+    def backward_ended(self, gradients: Sequence[Any]) -> None:
         """The ranks are past their first step."""
         self.job.ranks.has_trained = True
 

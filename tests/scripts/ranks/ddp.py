@@ -1,11 +1,12 @@
-"""Data parallel. Arguments: `dropout=0.1`, `options=fastsa budget` of DDP, see below."""
+"""Data parallel. Arguments: a share of dropout, then names of DistributedDataParallel's switches."""
 
 import sys
 
 from together import GPT, begin, end, train
 from torch.nn.parallel import DistributedDataParallel
 
+share, *switches = sys.argv[1:]
 begin()
-model = DistributedDataParallel(GPT(float(sys.argv[1]) if sys.argv[1:] else 0.0))
+model = DistributedDataParallel(GPT(float(share)), **dict.fromkeys(switches, True))
 train(model)
 end(model.parameters())
