@@ -94,7 +94,7 @@ def _run(
     quiet_torch()
     from fastsa.profiler.script import run_script
     from fastsa.report import out_of_memory
-    from fastsa.report.ran import ending
+    from fastsa.report.ran import ending, sharded
     from fastsa.runtime.job import Job, disabled
     from fastsa.runtime.launch import Launch
 
@@ -116,6 +116,9 @@ def _run(
             if not job.ranks.rank:
                 for line in ending(job.decisions, job.run, launch.trained):
                     click.echo(line, err=True)
+                if launch.sharded and job.run is not None:
+                    calls = [region.calls for region in job.regions]
+                    click.echo(sharded(calls, job.run.steps), err=True)
             if launch.shortage is not None:
                 click.echo(out_of_memory.summary(**vars(launch.shortage)), err=True)
 

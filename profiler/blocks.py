@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from fastsa.profiler.allocator import Event
 
-
 BEFORE = -1
 
 

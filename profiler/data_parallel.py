@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,13 @@ def computed(module: nn.Module) -> nn.Module:
     while isinstance(module, DistributedDataParallel):
         module = module.module
     return module
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether FSDP2 (`fully_shard`) has taken over parts of a module."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    kind = getattr(fsdp, "FSDPModule", ())
+    return any(isinstance(each, kind) for each in module.modules())
 
 
 @contextmanager

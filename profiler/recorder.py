@@ -177,6 +177,7 @@ class Recorder:
             return  # a child of the script ends: the recording is its parent's
         broke_off = self._recording is not None
         self._finish()
+        self.clock.close()  # it may have finished in a hook of the clock's
         if error is not None:
             self._look_at_memory(error, broke_off=broke_off)
 

@@ -32,6 +32,7 @@ class PlannedRegion(Region):
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self.calls = 0
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         """Plan the region. Raises InfeasibleBudget; any other failure means unplanned."""
@@ -64,10 +65,12 @@ class PlannedRegion(Region):
             )
             modules = partition(captured, decision.order(captured.graph))
         job.planned(decision, captured.device)
+        job.regions.append(self)
         return modules
 
     def forward_begins(self, arguments: Sequence[Any]) -> None:
         """Tell the job that a step may begin."""
+        self.calls += 1
         self.job.forward_begins()
 
     def backward_ended(self, gradients: Sequence[Any]) -> None:
@@ -82,6 +85,7 @@ class Job:
         self.settings = settings
         self.ranks = Ranks(settings.rank_timeout, settings.time_limit)
         self.decisions: list[Decision] = []
+        self.regions: list[PlannedRegion] = []  # those with a plan
         self.refusal: InfeasibleBudget | None = None
         self.check: StepCheck | None = None
         self.model = "model"

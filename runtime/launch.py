@@ -9,7 +9,7 @@ from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from fastsa.profiler.assembly import model_name, signature
-from fastsa.profiler.data_parallel import computed, in_one_piece
+from fastsa.profiler.data_parallel import computed, in_one_piece, is_sharded
 from fastsa.profiler.hooks import Call, RootCalls
 from fastsa.profiler.region import compile_in_place, first_line, is_compiled
 from fastsa.profiler.script import StopScript, run_script
@@ -26,6 +26,7 @@ class Launch:
         self.arguments = tuple(arguments)
         self.module = module
         self.trained = False
+        self.sharded = False
         self.shortage: Shortage | None = None
         self._roots: dict[nn.Module, None] = {}
         job.command = (script, *arguments)
@@ -80,6 +81,7 @@ class Launch:
         if is_compiled(module):
             self.job.warn("the script compiles its model itself: it trains unplanned")
             return call()
+        self.sharded = self.sharded or is_sharded(module)
         self.job.model = model_name(self._roots)
         self.job.shape = signature(args, kwargs)
         return self._first_call(module, call)

@@ -1,4 +1,4 @@
-"""Data parallel over uneven data: the later ranks have more batches, and a smaller one at the end."""
+"""Data parallel over uneven data: later ranks have more batches, and a smaller one at the end."""
 
 import torch
 from together import GPT, RANK, STEPS, batch, begin, end, tell
