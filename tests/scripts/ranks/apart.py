@@ -1,4 +1,4 @@
-"""Ranks that do not do the same. Argument: how rank 1 differs.
+"""Ranks that do not do the same. Argument: how rank 1 differs, or `no`.
 
 branch, shape: its model is another one from the start; later: a smaller batch in mid-training;
 absent: it never trains; store: its store cannot be used; planner: rank 0's planner fails;
