@@ -18,7 +18,6 @@ RUN = ("-m", "fastsa", "run", "--time-limit", "0.5", "--rank-timeout", "4")
 def plain(*command: str, ranks: int = 2) -> Ran:
     done = torchrun(*command, ranks=ranks)
     assert done.code == 0, done.err
-    assert len(done.digests) == 1
     return done
 
 

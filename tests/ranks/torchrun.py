@@ -33,10 +33,6 @@ class Ran:
     def warnings(self) -> list[str]:
         return re.findall(r"FastsaWarning: (.*)", self.err)
 
-    @property
-    def digests(self) -> set[str]:
-        return set(re.findall(r"digest (\w+)", self.out))
-
 
 def torchrun(*command: str, ranks: int = 2, store: Path | None = None) -> Ran:
     """What `torchrun COMMAND` does; a script in it is found by its name."""
