@@ -30,7 +30,7 @@ from fastsa.cache.store import Store
 from fastsa.errors import FastsaWarning
 from fastsa.planner.budget import parse
 from fastsa.profiler.capture import Capture
-from fastsa.runtime.decision import Decision
+from fastsa.runtime.decision import ALONE, Decision, Needs
 from fastsa.runtime.job import Job
 from fastsa.runtime.settings import Settings
 
@@ -64,7 +64,7 @@ class TimedJob(Job):
 
     decided_in = 0.0
 
-    def decide(self, captured: Capture) -> Decision:
+    def decide(self, captured: Capture, needs: Needs = ALONE) -> Decision:
         """As any job, then ten times more: the median counts."""
         first = super().decide(captured)
         times = []
@@ -84,7 +84,7 @@ class SettledJob(Job):
         super().__init__(settings)
         self.settled = decision
 
-    def decide(self, captured: Capture) -> Decision:
+    def decide(self, captured: Capture, needs: Needs = ALONE) -> Decision:
         """What was decided before."""
         return self.settled
 

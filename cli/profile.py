@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,13 @@ from typing import TYPE_CHECKING
 import click
 
 from fastsa.cli.errors import UserScript, run_command
-from fastsa.cli.script_options import cupy_option, cupy_pool, quiet_torch, script_arguments
+from fastsa.cli.script_options import (
+    cupy_option,
+    cupy_pool,
+    quiet_torch,
+    rank_in_environment,
+    script_arguments,
+)
 from fastsa.errors import BadInput, FastsaError
 
 if TYPE_CHECKING:
@@ -28,11 +35,19 @@ if TYPE_CHECKING:
     },
 )
 @click.option("--continue", "keep_running", is_flag=True, help="Let the script run to its end.")
+@click.option(
+    "--rank",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Which of several ranks is recorded.",
+)
 @click.option("--store", type=click.Path(path_type=Path), help="Store file [default: yours].")
 @cupy_option
 @script_arguments
 def command(
     keep_running: bool,
+    rank: int,
     store: Path | None,
     cupy_on_torch: bool,
     module: bool,
@@ -42,18 +57,31 @@ def command(
     """Record one real training step of SCRIPT, run with ARGUMENTS.
 
     The script runs unmodified, as with `python`. It is stopped after six training steps, when
-    everything is measured, unless --continue is given.
+    everything is measured, unless --continue is given. Of several ranks one is recorded, the others
+    run plainly, and all stop after the same step.
 
     \b
     Example:
       fastsa profile train.py --batch-size 8
     """
+    if rank != rank_in_environment():
+        return partial(_accompany, keep_running, module, script, arguments)
     return partial(_profile, keep_running, store, cupy_on_torch, module, script, arguments)
 
 
 def main() -> None:
     """Run `fastsa-profile` and exit."""
     run_command(command)
+
+
+def _accompany(keep_running: bool, module: bool, script: str, arguments: tuple[str, ...]) -> None:
+    """Run the script on a rank that is not recorded."""
+    quiet_torch()
+    from fastsa.profiler.script import StopScript, run_script
+    from fastsa.profiler.together import EndTogether
+
+    with suppress(StopScript), nullcontext() if keep_running else EndTogether():
+        run_script(script, arguments, module=module)
 
 
 def _profile(
@@ -73,11 +101,15 @@ def _profile(
     quiet_torch()
     from fastsa.profiler.recorder import Recorder
     from fastsa.profiler.script import StopScript, run_script
+    from fastsa.profiler.together import EndTogether
 
-    recorder = Recorder(script, arguments, keep_running=keep_running, progress=_progress)
+    together = EndTogether()
+    recorder = Recorder(
+        script, arguments, keep_running=keep_running, progress=_progress, stop=together.end
+    )
     process = os.getpid()
     try:
-        with cupy_pool(cupy_on_torch), recorder:
+        with cupy_pool(cupy_on_torch), together, recorder:
             run_script(script, arguments, module=module)
     except StopScript:
         pass

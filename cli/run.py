@@ -15,6 +15,8 @@ from fastsa.cli.script_options import cupy_option, cupy_pool, quiet_torch, scrip
 from fastsa.errors import FastsaError
 
 if TYPE_CHECKING:
+    from fastsa.runtime.decision import Decision
+    from fastsa.runtime.job import Job
     from fastsa.runtime.launch import Launch
 
 
@@ -49,6 +51,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--best-effort", is_flag=True, help="If the budget cannot be met, train at the lowest peak."
+)
+@click.option(
+    "--rank-timeout",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Seconds a rank of several waits for another.",
 )
 @click.option("--store", type=click.Path(path_type=Path), help="Store file [default: yours].")
 @cupy_option
@@ -85,7 +94,7 @@ def _run(
     quiet_torch()
     from fastsa.profiler.script import run_script
     from fastsa.report import out_of_memory
-    from fastsa.report.ran import ending, planned
+    from fastsa.report.ran import ending, sharded
     from fastsa.runtime.job import Job, disabled
     from fastsa.runtime.launch import Launch
 
@@ -94,7 +103,7 @@ def _run(
         run_script(script, arguments, module=module)
         return
     job = Job(settings)
-    job.on_planned = lambda decision: click.echo(planned(decision), err=True)
+    job.on_planned = partial(_tell_plan, job)
     launch: Launch = Launch(job, script, arguments, module=module)
     process = os.getpid()
     try:
@@ -104,7 +113,18 @@ def _run(
         # A forked worker of the script ends here too; only the job itself has something to say,
         # unless there is an error of ours to tell instead.
         if os.getpid() == process and not isinstance(sys.exception(), FastsaError):
-            for line in ending(job.decisions, job.run, launch.trained):
-                click.echo(line, err=True)
+            if not job.ranks.rank:
+                for line in ending(job.decisions, job.run, launch.trained):
+                    click.echo(line, err=True)
+                if launch.sharded and job.run is not None:
+                    calls = [region.calls for region in job.regions]
+                    click.echo(sharded(calls, job.run.steps), err=True)
             if launch.shortage is not None:
                 click.echo(out_of_memory.summary(**vars(launch.shortage)), err=True)
+
+
+def _tell_plan(job: Job, decision: Decision) -> None:
+    from fastsa.report.ran import planned
+
+    if not job.ranks.rank:  # the others have the same
+        click.echo(planned(decision), err=True)

@@ -39,6 +39,12 @@ def cupy_pool(shared: bool) -> AbstractContextManager[object]:
     return share_pool()
 
 
+def rank_in_environment() -> int:
+    """This process's rank as torchrun tells it, 0 in a process that is alone."""
+    rank = os.environ.get("RANK", "")
+    return int(rank) if rank.isdecimal() else 0
+
+
 def quiet_torch() -> None:
     """Keep torch's recorder from writing to stderr. To be called before torch is imported.
 

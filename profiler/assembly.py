@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fastsa.planner.graph import Graph
+from fastsa.profiler.data_parallel import computed
 from fastsa.profiler.device import device_name, versions
 from fastsa.profiler.profile import DeviceUse, Fragmentation, OpTime, Profile, Region, StepPart
 from fastsa.profiler.recorded import Recorded
@@ -89,7 +90,8 @@ def ending(error: BaseException) -> str:
 
 def model_name(roots: Iterable[nn.Module]) -> str:
     """Class paths of root modules."""
-    names = dict.fromkeys(f"{type(m).__module__}.{type(m).__qualname__}" for m in roots)
+    types = (type(computed(module)) for module in roots)
+    names = dict.fromkeys(f"{each.__module__}.{each.__qualname__}" for each in types)
     return ", ".join(names)
 
 

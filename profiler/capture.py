@@ -28,6 +28,18 @@ OUTSIDE_TARGET = "fastsa.outside"
 PURE_NAMESPACES = frozenset({"aten", "prims", "_operator"})
 """Only these are known to give the same bits when run again; custom ops may keep state."""
 
+COLLECTIVES = frozenset(
+    {
+        "_c10d_functional",
+        "_c10d_functional_autograd",
+        "c10d",
+        "c10d_functional",
+        "_dtensor",
+        "symm_mem",
+    }
+)
+"""Namespaces of ops that talk to other ranks."""
+
 NOT_REPEATABLE_ON_CUDA = frozenset(
     # Atomic additions: a second run may differ in the last bits
     # (torch.use_deterministic_algorithms lists them).
@@ -107,6 +119,11 @@ def is_random(node: fx.Node) -> bool:
 def may_draw(node: fx.Node) -> bool:
     """Whether a node draws from a random generator, or nobody can tell."""
     return is_random(node) or getattr(node.target, "namespace", None) not in PURE_NAMESPACES
+
+
+def is_collective(node: fx.Node) -> bool:
+    """Whether a node talks to other ranks: it runs once, on all of them, in the same order."""
+    return getattr(node.target, "namespace", None) in COLLECTIVES
 
 
 def is_scalar(node: fx.Node) -> bool:

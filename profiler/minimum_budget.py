@@ -23,6 +23,7 @@ from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.solve import plan
 from fastsa.profiler.capture import capture, rounded
+from fastsa.profiler.data_parallel import computed
 from fastsa.profiler.region import (
     Modules,
     Region,
@@ -189,7 +190,7 @@ def _captured(module: nn.Module, call: Call) -> Graph:
     with ExitStack() as stack:
         for context in (_tracer_forgets(), suppress(_Stop), *call.contexts()):
             stack.enter_context(context)
-        call_module = traceable(module)
+        call_module = traceable(computed(module))
         torch.compile(call_module, backend=region.backend, fullgraph=True, dynamic=False)(
             *args, **kwargs
         )

@@ -30,6 +30,7 @@ from fastsa.profiler.assembly import assemble, ending, model_name, signature
 from fastsa.profiler.calls import CallLog
 from fastsa.profiler.capturable import obstacle
 from fastsa.profiler.capture import Capture, capture, device_of, outside_op
+from fastsa.profiler.data_parallel import computed, in_one_piece
 from fastsa.profiler.device import device_name
 from fastsa.profiler.fragmentation import fragmentation
 from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls, parameters
@@ -44,7 +45,7 @@ from fastsa.profiler.region import (
     compile_region,
     first_line,
 )
-from fastsa.profiler.script import StopScript
+from fastsa.profiler.script import StopScript, stop_script
 from fastsa.profiler.shortage import snapshot_profile, with_minimum
 from fastsa.profiler.step_graph import Part, step_graph
 from fastsa.profiler.steps import StepClock
@@ -109,9 +110,10 @@ class CapturedRegion(Region):
 class Recorder:
     """Profiles the training steps that happen while it is entered.
 
-    Raises StopScript out of the script's own forward when it has what it needs, unless
-    `keep_running`. `profile()` says what was recorded, `problems` what could not be. An exception
-    that it is left with is the end of the recording, and passes through.
+    Calls `stop` in the script's own forward when it has what it needs, unless `keep_running`; that
+    raises StopScript, or ends the script a little later. `profile()` says what was recorded,
+    `problems` what could not be. An exception that it is left with is the end of the recording,
+    and passes through.
     """
 
     def __init__(
@@ -121,10 +123,12 @@ class Recorder:
         *,
         keep_running: bool = False,
         progress: Progress = lambda text: None,
+        stop: Callable[[], None] = stop_script,
     ) -> None:
         self.script = script
         self.arguments = tuple(arguments)
         self.keep_running = keep_running
+        self.stop = stop
         self.progress = progress
         self.problems: list[str] = []
         self.is_training = False  # whether a root module is being called to train
@@ -173,6 +177,7 @@ class Recorder:
             return  # a child of the script ends: the recording is its parent's
         broke_off = self._recording is not None
         self._finish()
+        self.clock.close()  # it may have finished in a hook of the clock's
         if error is not None:
             self._look_at_memory(error, broke_off=broke_off)
 
@@ -221,7 +226,8 @@ class Recorder:
         self._watched(lambda: self._forward_begins(module, args, kwargs))
         self.is_training = True
         try:
-            return self._called(module, args, kwargs, call)
+            with in_one_piece(module):
+                return self._called(computed(module), args, kwargs, call)
         finally:
             self.is_training = False
 
@@ -278,11 +284,11 @@ class Recorder:
         try:
             with torch._C.DisableTorchFunction():  # the program's own modes are not to see it
                 work()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  the recording is over, not the script
             self._has_problem(f"the recording failed: {reason(error)}")
             self._finish()
             if not self.keep_running:
-                raise StopScript from error
+                self.stop()
 
     def _not_captured(self, error: TorchDynamoException) -> None:
         self._has_problem(f"the model cannot be captured: {first_line(error)}")
@@ -327,7 +333,7 @@ class Recorder:
         else:
             self._finish()
             if not self.keep_running:
-                raise StopScript
+                self.stop()
 
     def _optimizer_stepped(self, optimizer: Optimizer) -> None:
         recording = self._recording

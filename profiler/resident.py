@@ -66,6 +66,15 @@ def live_bytes(device: torch.device) -> int:
     return sum(storage.bytes for storage in live_storages(device).values())
 
 
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a tensor: its shard of one that is spread over ranks.
+
+    Source: torch.distributed.tensor.DTensor.
+    """
+    shard = getattr(tensor, "_local_tensor", None)
+    return shard if isinstance(shard, torch.Tensor) else tensor
+
+
 def storage_address(tensor: torch.Tensor) -> int:
     """Where a tensor's storage is; 0 if it has none.
 
@@ -81,7 +90,8 @@ def live_storages(device: torch.device, owned: Owners | None = None) -> dict[int
     """All storages of tensors on `device` that Python can reach, by address."""
     found: dict[int, Storage] = {}
     owned = owned or {}
-    for tensor, category, owner in _live_tensors(owned):
+    for each, category, owner in _live_tensors(owned):
+        tensor = local(each)
         if tensor.device.type != device.type or isinstance(tensor, FakeTensor):
             continue
         address = storage_address(tensor)
@@ -161,6 +171,7 @@ def _pending(optimizer: Optimizer, device: torch.device) -> int:
 
 
 def _fake_parameter(parameter: torch.Tensor) -> torch.nn.Parameter:
+    parameter = local(parameter)
     fake = torch.empty_strided(
         parameter.size(), parameter.stride(), dtype=parameter.dtype, device=parameter.device
     )
@@ -192,9 +203,11 @@ def optimizer_storages(optimizer: Optimizer, owned: Owners) -> dict[int, Storage
     found: dict[int, Storage] = {}
 
     def add(tensor: torch.Tensor, category: Category, module: str | None) -> None:
-        storage = tensor.untyped_storage()
-        size = rounded(int(storage.nbytes()), tensor.device)
-        found[storage.data_ptr()] = Storage(size, category, module)
+        address = storage_address(local(tensor))
+        if not address:
+            return
+        size = rounded(int(local(tensor).untyped_storage().nbytes()), tensor.device)
+        found[address] = Storage(size, category, module)
 
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -217,7 +230,8 @@ class Deaths:
         self._tensors: dict[int, int] = {}  # how many of a storage, by address
         self._references: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         seen: set[int] = set()
-        for tensor, _, _ in _live_tensors(owned):
+        for each, _, _ in _live_tensors(owned):
+            tensor = local(each)
             if id(tensor) in seen or tensor.device.type != device.type:
                 continue
             seen.add(id(tensor))

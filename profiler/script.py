@@ -15,9 +15,21 @@ from types import CodeType, ModuleType
 
 from fastsa.errors import BadInput
 
+_programs: list[ModuleType] = []
+"""What a program has made lives to the interpreter's end, as in `python`.
+
+If it died before, destructors would run that may never return in a living interpreter: gloo's waits
+for its threads while they wait for the interpreter's lock.
+"""
+
 
 class StopScript(BaseException):
     """Ends a script that has shown what was wanted. No `except Exception` of the script sees it."""
+
+
+def stop_script() -> None:
+    """Raise StopScript."""
+    raise StopScript
 
 
 def run_script(target: str, arguments: Sequence[str], *, module: bool = False) -> None:
@@ -85,6 +97,7 @@ def _as_main(path: str, loader: SourceFileLoader) -> Iterator[ModuleType]:
     main.__file__ = path
     main.__loader__ = loader
     main.__dict__.update(__annotations__={}, __builtins__=__builtins__, __cached__=None)
+    _programs.append(main)
     before, sys.modules["__main__"] = sys.modules["__main__"], main
     try:
         yield main

@@ -36,6 +36,7 @@ class StepClock:
         self._last: int | None = None  # the optimizer that ends a step
         self._known: set[int] = set()
         self._others = 0  # steps of others since
+        self._is_called = self._is_closed = False
         self._handle = register_optimizer_step_post_hook(self._optimizer_stepped)
 
     def forward(self) -> None:
@@ -57,10 +58,25 @@ class StepClock:
             self._on_end(self.step)
 
     def close(self) -> None:
-        """Remove the hook on optimizers."""
-        self._handle.remove()
+        """Remove the hook on optimizers.
+
+        Called from within the hook this only makes it do nothing: the optimizer is going through
+        its hooks. Then it is to be called once more.
+        """
+        self._is_closed = True
+        if not self._is_called:
+            self._handle.remove()
 
     def _optimizer_stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self._is_closed:
+            return
+        self._is_called = True
+        try:
+            self._stepped(optimizer)
+        finally:
+            self._is_called = False
+
+    def _stepped(self, optimizer: Optimizer) -> None:
         one = id(optimizer)
         self._others = 0 if one == self._last else self._others + 1
         if one not in self._known or self._others > RETIRED:

@@ -24,6 +24,7 @@ from fastsa.profiler.allocator import peak_delta
 from fastsa.profiler.capture import (
     Capture,
     hint,
+    is_collective,
     mutated_arguments,
     rounded,
     storage_bytes,
@@ -56,7 +57,12 @@ def measure(capture: Capture) -> Graph:
     """
     measure_calls = _measure_on_cuda if capture.device.type == "cuda" else _measure_on_cpu
     keys = [signature(node) if node is not None else None for node in capture.nodes]
-    calls = {k: n for k, n in zip(keys, capture.nodes, strict=True) if k is not None and n}
+    # A collective that one rank issues alone would wait for the others, or meet another of theirs.
+    calls = {
+        k: n
+        for k, n in zip(keys, capture.nodes, strict=True)
+        if k is not None and n and not is_collective(n)
+    }
     devices = [capture.device] if capture.device.type == "cuda" else []
     # Capture happens inside a compilation, where fake tensor modes would make every op fake.
     with _disable_current_modes(), torch.random.fork_rng(devices=devices), torch.no_grad():

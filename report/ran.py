@@ -54,6 +54,15 @@ def ending(decisions: Sequence[Decision], run: Run | None, trained: bool) -> lis
     ]
 
 
+def sharded(calls: Sequence[int], steps: int) -> str:
+    """Of a model that FSDP has sharded: what is planned, given how often each region has run."""
+    times = sum(calls) / max(1, steps)
+    return (
+        f"  sharded   {len(calls)} region(s) planned, run {times:.3g} times a step in all; what "
+        "FSDP gathers and sends, and the code between, runs as it is"
+    )
+
+
 def _baseline(decision: Decision) -> str:
     # Measured at another time, on a machine that may have been busier: no percentage.
     unplanned = f"{decision.unplanned_step_seconds:.3f} s unplanned"

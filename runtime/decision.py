@@ -26,6 +26,20 @@ from fastsa.runtime.settings import Settings
 CLOSE_ENOUGH = 0.98  # a stored plan made for at least this share of the budget is not planned again
 
 
+class Needs(msgspec.Struct, frozen=True):
+    """What other ranks of the job need of a plan made on this one.
+
+    The fullest of them holds `extra_resident_bytes` more than this one; `free_bytes` is the least
+    that any may have, for a budget of `auto`.
+    """
+
+    extra_resident_bytes: int = 0
+    free_bytes: int | None = None
+
+
+ALONE = Needs()
+
+
 class Decision(msgspec.Struct, frozen=True):
     """A plan for a region, and how its budget is made up.
 
@@ -143,33 +157,41 @@ def _resident_bytes(graph: Graph, device: torch.device, summary: ProfileSummary 
 
 
 def decide(
-    what: Subject, settings: Settings, store: Store | None, *, budget_bytes: int | None = None
+    what: Subject,
+    settings: Settings,
+    store: Store | None,
+    *,
+    budget_bytes: int | None = None,
+    needs: Needs = ALONE,
 ) -> Decision:
     """Look a plan up, or make one within the time limit and store it.
 
     `budget_bytes` is what an earlier decision of the job made of the budget: a share or `auto`
-    means one number for the whole job. Raises InfeasibleBudget, unless `settings.best_effort`,
-    when the plan with the lowest peak is taken.
+    means one number for the whole job. `needs` is what the job's other ranks need. Raises
+    InfeasibleBudget, unless `settings.best_effort`, when the plan with the lowest peak is taken.
     """
-    return _Decider(what, settings, store).decide(budget_bytes)
+    return _Decider(what, settings, store, needs).decide(budget_bytes)
 
 
 def provisional(what: Subject, settings: Settings, store: Store | None) -> Decision:
     """The plan with the lowest peak found, for a region of a step that is not known yet."""
-    return _Decider(what, settings, store).lowest()
+    return _Decider(what, settings, store, ALONE).lowest()
 
 
 class _Decider:
-    def __init__(self, what: Subject, settings: Settings, store: Store | None) -> None:
+    def __init__(
+        self, what: Subject, settings: Settings, store: Store | None, needs: Needs
+    ) -> None:
         self.what = what
         self.settings = settings
+        self.needs = needs
         self.store = store
         self.device = what.device
         self.name = device_name(what.device)
         self.versions = versions()
         self.summary = what.summary
         self.graph = what.graph
-        self.resident = what.resident_bytes
+        self.resident = what.resident_bytes + needs.extra_resident_bytes
         self.key = PlanKey.of(
             self.graph.hash(), device=self.name, versions=self.versions, planner=PLANNER_VERSION
         )
@@ -183,7 +205,9 @@ class _Decider:
 
     def decide(self, budget_bytes: int | None) -> Decision:
         base = base_plan(self.graph)
-        unplanned = self.summary.peak_bytes if self.summary else self.resident + base.peak_bytes
+        unplanned = self.resident + base.peak_bytes
+        if self.summary:
+            unplanned = self.summary.peak_bytes + self.needs.extra_resident_bytes
         budget = budget_bytes or self.budget_bytes(unplanned)
         local = budget - self.resident
         found = self.found(local) if local > 0 else None
@@ -203,7 +227,7 @@ class _Decider:
         free = available_bytes(self.device, live_bytes(self.device))
         if free is None:
             raise FastsaError("nobody can say what this device has free", hint="give a size")
-        return free
+        return free if self.needs.free_bytes is None else min(free, self.needs.free_bytes)
 
     def found(self, local: int) -> tuple[Plan, str] | None:
         stored = self.store.find_plan(self.key, local, self.legal) if self.store else None

@@ -22,8 +22,17 @@ from fastsa.profiler.capture import Capture
 from fastsa.profiler.region import Region, compile_region, covers_frame
 from fastsa.profiler.step_graph import Part
 from fastsa.runtime.check import StepCheck
-from fastsa.runtime.decision import Decision, Subject, decide, provisional, subject
+from fastsa.runtime.decision import (
+    ALONE,
+    Decision,
+    Needs,
+    Subject,
+    decide,
+    provisional,
+    subject,
+)
 from fastsa.runtime.planned_region import PlannedRegion
+from fastsa.runtime.ranks import Ranks
 from fastsa.runtime.run import Run
 from fastsa.runtime.settings import OFF, Settings
 from fastsa.runtime.watch import Watch
@@ -36,7 +45,9 @@ class Job:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.ranks = Ranks(settings.rank_timeout, settings.time_limit)
         self.decisions: list[Decision] = []
+        self.regions: list[PlannedRegion] = []  # those with a plan
         self.refusal: InfeasibleBudget | None = None
         self.watch: Watch | None = None
         self.can_switch = False  # whether whoever runs the model compiles it again on demand
@@ -62,7 +73,7 @@ class Job:
 
     # Deciding ---------------------------------------------------------------------------------
 
-    def decide(self, captured: Capture, *, is_whole: bool = True) -> Decision:
+    def decide(self, captured: Capture, needs: Needs = ALONE, *, is_whole: bool = True) -> Decision:
         """A plan for a captured region, from the store if it can be used.
 
         Of a step of several regions that is known, the first to be captured decides for all. If
@@ -72,7 +83,7 @@ class Job:
         for decision in self.decisions:
             if decision.covers(captured_hash):
                 return decision
-        return self._with_store(lambda store: self._decide(captured, store, is_whole))
+        return self._with_store(lambda store: self._decide(captured, store, needs, is_whole))
 
     def _with_store(self, work: Callable[[Store | None], T]) -> T:
         try:
@@ -82,13 +93,15 @@ class Job:
             self.warn(f"the store is not used: {error.message}")
             return work(None)
 
-    def _decide(self, captured: Capture, store: Store | None, is_whole: bool) -> Decision:
+    def _decide(
+        self, captured: Capture, store: Store | None, needs: Needs, is_whole: bool
+    ) -> Decision:
         is_another = bool(self.decisions)  # the first has not found this one in its step
         what = subject(captured, store, model=self.model, shape=self.shape, alone=is_another)
         is_known = bool(region_names(what.graph))
-        if self.can_switch and not is_known and (is_another or not is_whole):
+        if self.may_switch and not is_known and (is_another or not is_whole):
             return provisional(what, self.settings, store)
-        return decide(what, self.settings, store, budget_bytes=self._budget)
+        return decide(what, self.settings, store, budget_bytes=self._budget, needs=needs)
 
     @property
     def _budget(self) -> int | None:
@@ -96,12 +109,18 @@ class Job:
         return next((d.budget_bytes for d in self.decisions if not d.is_provisional), None)
 
     @property
+    def may_switch(self) -> bool:
+        """Whether a plan may be replaced in mid-training: where no other rank has to follow."""
+        return self.can_switch and self.ranks.board() is None
+
+    @property
     def training(self) -> bool:
         """Whether a planned region has run: from then on nothing may stop the job."""
         return self.watch is not None and self.watch.check.steps > 0
 
-    def planned(self, decision: Decision, region: Region, captured: Capture) -> None:
+    def planned(self, decision: Decision, region: PlannedRegion, captured: Capture) -> None:
         """A region has got its plan."""
+        self.regions.append(region)
         if self._parts is not None:
             self._parts[region] = captured
         if self.watch is None:
@@ -110,7 +129,7 @@ class Job:
         if decision in self.decisions:
             return  # as a part of a step that is planned already
         self.decisions.append(decision)
-        if len(self.decisions) > 1 and self.watch.check.steps <= 1 and not self.can_switch:
+        if len(self.decisions) > 1 and self.watch.check.steps <= 1 and not self.may_switch:
             self.warn(
                 "the model is captured as several regions and the budget holds for each alone: "
                 "the step's peak may be higher until the next start, which knows the step"
@@ -152,10 +171,10 @@ class Job:
         if is_known and not is_over:
             return
         step = self.watch.step_graph(self._measured(parts), self.model)
-        if step is not None:
+        if step is not None and not self.ranks.rank:
             self._with_store(lambda store: store and store.add_graph(step))
         is_other = is_over or len(self.decisions) > 1 or self._was_planned_as_another(seen)
-        if step is not None and self.can_switch and is_other:
+        if step is not None and self.may_switch and is_other:
             self._switch(step)
         else:
             self._warn_if_over(peak)
@@ -199,6 +218,7 @@ class Job:
                 f"step: {format_bytes(decision.predicted_peak_bytes)} is the lowest peak found"
             )
         self.decisions = [decision]
+        self.regions.clear()
         self.generation += 1
         if self.watch is not None:
             self.watch.start_again()
@@ -218,10 +238,13 @@ class Job:
         return len(self._warned)
 
     def warn(self, text: str) -> None:
-        """Say something once."""
-        if text not in self._warned:
-            self._warned.add(text)
-            warnings.warn(f"fastsa: {text}", FastsaWarning, stacklevel=2)
+        """Say something once, on one of the ranks that have it to say."""
+        if text in self._warned:
+            return
+        self._warned.add(text)
+        if self.ranks.is_first_to_say(text):
+            who = f"rank {self.ranks.rank}: " if self.ranks.rank else ""
+            warnings.warn(f"fastsa: {who}{text}", FastsaWarning, stacklevel=2)
 
     def close(self, *, store_run: bool = True) -> None:
         """End the watch over steps and store the run. Safe to call twice, and after a fork."""
@@ -229,9 +252,10 @@ class Job:
             return
         self._closed = True
         atexit.unregister(self.close)
+        self.ranks.leave("its script has ended")
         try:
             self._stop_watching()
-            if store_run:
+            if store_run and not self.ranks.rank:
                 self._store_run()
         except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
             self.warn(f"the run is not stored: {reason(error)}")

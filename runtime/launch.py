@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from fastsa.profiler.assembly import signature
+from fastsa.profiler.assembly import model_name, signature
+from fastsa.profiler.data_parallel import computed, in_one_piece, is_sharded
 from fastsa.profiler.hooks import Call, RootCalls
 from fastsa.profiler.region import compile_in_place, first_line, is_compiled, next_frame
 from fastsa.profiler.script import StopScript, run_script
@@ -25,6 +26,7 @@ class Launch:
         self.arguments = tuple(arguments)
         self.module = module
         self.trained = False
+        self.sharded = False
         self.shortage: Shortage | None = None
         self._roots: dict[nn.Module, int] = {}  # with the generation they were compiled in
         job.command = (script, *arguments)
@@ -68,15 +70,20 @@ class Launch:
         self.trained = True
         if self.job.refusal is not None:
             raise StopScript  # again: the script has caught the first one
+        with in_one_piece(module):
+            return self._called(computed(module), args, kwargs, call)
+
+    def _called(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call
+    ) -> Any:
         if module in self._roots:
             return self._called_again(module, call)
         self._roots[module] = self.job.generation
         if is_compiled(module):
             self.job.warn("the script compiles its model itself: it trains unplanned")
             return call()
-        self.job.model = ", ".join(
-            dict.fromkeys(f"{type(m).__module__}.{type(m).__qualname__}" for m in self._roots)
-        )
+        self.sharded = self.sharded or is_sharded(module)
+        self.job.model = model_name(self._roots)
         self.job.shape = signature(args, kwargs)
         return self._first_call(module, call)
 
@@ -103,4 +110,5 @@ class Launch:
     def _failed(self, error: TorchDynamoException) -> None:
         if self.job.refusal is not None:
             raise StopScript from error
+        self.job.ranks.leave(f"the model cannot be captured: {first_line(error)}")
         self.job.warn(f"the model cannot be captured and trains unplanned: {first_line(error)}")

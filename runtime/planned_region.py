@@ -13,6 +13,7 @@ from fastsa.profiler.capture import Capture, capture, device_of, outside_op
 from fastsa.profiler.device import device_name
 from fastsa.profiler.region import Modules, Region
 from fastsa.runtime.partition import partition
+from fastsa.runtime.ranks import Disagreement, bring
 
 if TYPE_CHECKING:
     from fastsa.runtime.job import Job
@@ -27,6 +28,7 @@ class PlannedRegion(Region):
     def __init__(self, job: Job, *, is_whole: bool) -> None:
         self.job = job
         self.is_whole = is_whole
+        self.calls = 0
         self._outputs = self._tangents = 0  # how many
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
@@ -39,17 +41,26 @@ class PlannedRegion(Region):
                 raise
             self.job.warn(f"a region met in mid-training trains unplanned: {error.message}")
             return super().partition(joint, num_fwd_outputs)
+        except Disagreement as error:
+            if not error.is_told:
+                self.job.warn(f"the model trains unplanned on all ranks: {error.message}")
+            return super().partition(joint, num_fwd_outputs)
         except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
             self.job.warn(f"a region trains unplanned: {reason(error)}")
             return super().partition(joint, num_fwd_outputs)
 
     def _planned(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
-        job = self.job
-        name = device_name(device_of(joint))
-        captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
-        self._count(captured)
-        decision = job.decide(captured, is_whole=self.is_whole)
-        modules = partition(captured, decision.order(captured.graph))
+        job, device = self.job, device_of(joint)
+        with job.ranks.meeting() as met:
+            name = device_name(device)
+            captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
+            self._count(captured)
+            decision = met.decision(
+                captured.graph,
+                lambda graph: bring(graph, device),
+                lambda needs: job.decide(captured, needs, is_whole=self.is_whole),
+            )
+            modules = partition(captured, decision.order(captured.graph))
         job.planned(decision, self, captured)
         return modules
 
@@ -63,6 +74,7 @@ class PlannedRegion(Region):
 
     def forward_begins(self, arguments: Sequence[Any]) -> None:
         """A step may begin."""
+        self.calls += 1
         self.job.forward_begins()
         if self._log is not None:
             self._log.forward_begins(self, arguments)
@@ -78,6 +90,7 @@ class PlannedRegion(Region):
             self._log.backward_begins(self, arguments[len(arguments) - self._tangents :])
 
     def backward_ended(self, gradients: Sequence[Any]) -> None:
-        """A stretch of the recorded step ends."""
+        """A stretch of the recorded step ends, and the ranks are past their first."""
+        self.job.ranks.has_trained = True
         if self._log is not None:
             self._log.backward_ended(gradients)

@@ -16,7 +16,10 @@ OFF = "FASTSA_DISABLE"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user asks for. `time_limit` is seconds of planning when no stored plan serves."""
+    """What the user asks for. `time_limit` is seconds of planning when no stored plan serves.
+
+    `rank_timeout`: seconds that a rank of a job of several waits for another one.
+    """
 
     budget: Budget
     time_limit: float = 5.0
@@ -24,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     best_effort: bool = False
     store: Path | None = None
+    rank_timeout: float = 60.0
 
 
 def from_options(options: Mapping[str, Any]) -> Settings:

@@ -22,13 +22,14 @@ HEAVY = {"torch", "rich", "sqlite_utils", "numpy", "msgspec", "fastsa.planner._c
 
 # What people's scripts rely on: adding is a decision, taking away a break.
 OPTIONS = {
-    "profile": {"--continue", "--cupy-on-torch", "--store", "-m"},
+    "profile": {"--continue", "--cupy-on-torch", "--rank", "--store", "-m"},
     "run": {
         "--budget",
         "--time-limit",
         "--threads",
         "--seed",
         "--best-effort",
+        "--rank-timeout",
         "--cupy-on-torch",
         "--store",
         "-m",
