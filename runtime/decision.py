@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import msgspec
+import torch
 
 from fastsa.cache.keys import PlanKey
 from fastsa.cache.store import Store
@@ -86,20 +87,47 @@ def decide(
     Without a profile every op is measured first, one at a time. Raises InfeasibleBudget, unless
     `settings.best_effort`, when the plan with the lowest peak is taken.
     """
-    return _Decider(captured, settings, store, model, shape).decide(budget_bytes)
+    captured_hash, device = captured.graph.hash(), captured.device
+    decider = _Decider(captured_hash, device, settings, store, model, shape, captured)
+    return decider.decide(budget_bytes)
+
+
+def recall(
+    captured_hash: str,
+    device: torch.device,
+    settings: Settings,
+    store: Store,
+    *,
+    model: str,
+    shape: str,
+    budget_bytes: int | None = None,
+) -> Decision | None:
+    """What `decide` would say of a graph captured earlier; None if it would measure or plan."""
+    name = device_name(device)
+    if not store.step_graph(captured_hash, name) and not store.measured_graph(captured_hash, name):
+        return None
+    decider = _Decider(captured_hash, device, settings, store, model, shape)
+    return decider.recall(budget_bytes)
 
 
 class _Decider:
     def __init__(
-        self, captured: Capture, settings: Settings, store: Store | None, model: str, shape: str
+        self,
+        captured_hash: str,
+        device: torch.device,
+        settings: Settings,
+        store: Store | None,
+        model: str,
+        shape: str,
+        captured: Capture | None = None,  # None if its graph is in the store
     ) -> None:
+        self.captured_hash = captured_hash
         self.settings = settings
         self.store = store
-        self.device = captured.device
-        self.name = device_name(captured.device)
+        self.device = device
+        self.name = device_name(device)
         self.versions = versions()
         self.model, self.shape = model, shape
-        self.captured_hash = captured.graph.hash()
         self.summary = store.measured_profile(self.captured_hash, self.name) if store else None
         self.step = store.step_graph(self.captured_hash, self.name) if store else None
         self.graph = self.step or self.region_graph(captured)
@@ -108,11 +136,12 @@ class _Decider:
         )
         self.resident = self.resident_bytes()
 
-    def region_graph(self, captured: Capture) -> Graph:
+    def region_graph(self, captured: Capture | None) -> Graph:
         """The captured graph, measured: by a profile, by an earlier job, or now."""
         store = self.store
         graph = store.measured_graph(self.captured_hash, self.name) if store else None
         if graph is None:
+            assert captured is not None
             graph = measure(captured)
             if store:
                 store.add_graph(graph, self.captured_hash)
@@ -127,10 +156,22 @@ class _Decider:
             return self.summary.resident_bytes
         return max(self.summary.resident_bytes, live_bytes(self.device))
 
-    def decide(self, budget_bytes: int | None) -> Decision:
+    def recall(self, budget_bytes: int | None) -> Decision | None:
+        budget, unplanned = self.budget(budget_bytes)
+        local = budget - self.resident
+        found = self.found(local) if local > 0 else None
+        if found is None or not self.good_enough(found[0], local):
+            return None
+        return self.decision(*found, "found", budget, unplanned)
+
+    def budget(self, budget_bytes: int | None) -> tuple[int, int]:
+        """The budget and the unplanned peak, in bytes of the whole process."""
         base = base_plan(self.graph)
         unplanned = self.summary.peak_bytes if self.summary else self.resident + base.peak_bytes
-        budget = budget_bytes or self.budget_bytes(unplanned)
+        return budget_bytes or self.budget_bytes(unplanned), unplanned
+
+    def decide(self, budget_bytes: int | None) -> Decision:
+        budget, unplanned = self.budget(budget_bytes)
         local = budget - self.resident
         found = self.found(local) if local > 0 else None
         if found is not None and self.good_enough(found[0], local):

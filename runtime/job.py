@@ -17,13 +17,15 @@ from fastsa.errors import FastsaWarning, InfeasibleBudget, StoreUnusable, reason
 from fastsa.planner.budget import format_bytes
 from fastsa.profiler.capture import Capture, capture, device_of
 from fastsa.profiler.device import device_name
-from fastsa.profiler.region import Modules, Region, compile_region
+from fastsa.profiler.region import Modules, Region
 from fastsa.profiler.steps import StepClock
+from fastsa.runtime.aot_cache import Lookup
 from fastsa.runtime.check import StepCheck
 from fastsa.runtime.decision import Decision, decide
 from fastsa.runtime.partition import partition
 from fastsa.runtime.run import Run
 from fastsa.runtime.settings import OFF, Settings
+from fastsa.runtime.start import compile_planned
 
 
 class PlannedRegion(Region):
@@ -31,6 +33,7 @@ class PlannedRegion(Region):
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self.lookup: Lookup | None = None
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         """Plan the region. Raises InfeasibleBudget; any other failure means unplanned."""
@@ -48,11 +51,15 @@ class PlannedRegion(Region):
 
     def _planned(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         job = self.job
+        if self.lookup is not None:
+            self.lookup.traced = True
         name = device_name(device_of(joint))
         captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
         decision = job.decide(captured)
         modules = partition(captured, decision.order(captured.graph))
         job.planned(decision, captured.device)
+        if self.lookup is not None:
+            self.lookup.planned(decision.plan_id, captured.graph.hash(), captured.device)
         return modules
 
     def forward_begins(self, arguments: Sequence[Any]) -> None:
@@ -82,7 +89,7 @@ class Job:
     def compile(self, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> Any:
         """Compile one Dynamo graph; it becomes a region if gradients are taken through it."""
         self.compiled += 1
-        return compile_region(PlannedRegion(self), gm, example_inputs)
+        return compile_planned(self, PlannedRegion(self), gm, example_inputs)
 
     def decide(self, captured: Capture) -> Decision:
         """A plan for a captured region, from the store if it can be used.
@@ -101,15 +108,19 @@ class Job:
             return self._decide(captured, None)
 
     def _decide(self, captured: Capture, store: Store | None) -> Decision:
-        budget = self.decisions[0].budget_bytes if self.decisions else None
         return decide(
             captured,
             self.settings,
             store,
             model=self.model,
             shape=self.shape,
-            budget_bytes=budget,
+            budget_bytes=self.budget_bytes,
         )
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """What earlier regions made of the budget, None before the first."""
+        return self.decisions[0].budget_bytes if self.decisions else None
 
     @property
     def training(self) -> bool:
