@@ -34,6 +34,7 @@ class PlannedRegion(Region):
     def __init__(self, job: Job) -> None:
         self.job = job
         self.lookup: Lookup | None = None
+        self.recalled: Decision | None = None
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         """Plan the region. Raises InfeasibleBudget; any other failure means unplanned."""
@@ -55,12 +56,19 @@ class PlannedRegion(Region):
             self.lookup.traced = True
         name = device_name(device_of(joint))
         captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
-        decision = job.decide(captured)
+        decision = self.recalled_for(captured) or job.decide(captured)
         modules = partition(captured, decision.order(captured.graph))
         job.planned(decision, captured.device)
         if self.lookup is not None:
             self.lookup.planned(decision.plan_id, captured.graph.hash(), captured.device)
         return modules
+
+    def recalled_for(self, captured: Capture) -> Decision | None:
+        """What was decided before the region was traced, if it is what was then expected."""
+        expected = self.lookup.expected if self.lookup is not None else None
+        if expected is None or expected.captured != captured.graph.hash():
+            return None
+        return self.recalled
 
     def forward_begins(self, arguments: Sequence[Any]) -> None:
         """Tell the job that a step may begin."""
@@ -96,16 +104,19 @@ class Job:
 
         Of a step of several regions, the first to be captured decides for all.
         """
-        captured_hash = captured.graph.hash()
-        for decision in self.decisions:
-            if decision.covers(captured_hash):
-                return decision
+        covering = self.covering(captured.graph.hash())
+        if covering is not None:
+            return covering
         try:
             with Store.open(self.settings.store) as store:
                 return self._decide(captured, store)
         except StoreUnusable as error:
             self.warn(f"the store is not used: {error.message}")
             return self._decide(captured, None)
+
+    def covering(self, captured_hash: str) -> Decision | None:
+        """The decision already made for a step that a captured region is a part of."""
+        return next((d for d in self.decisions if d.covers(captured_hash)), None)
 
     def _decide(self, captured: Capture, store: Store | None) -> Decision:
         return decide(

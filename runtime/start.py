@@ -32,7 +32,7 @@ def compile_planned(
     start = starts.get(key)
     decision = _recalled(job, start) if start is not None else None
     lookup = _lookup(region, start, decision)
-    region.lookup = lookup
+    region.lookup, region.recalled = lookup, decision
     with aot_cache.looking(lookup):
         compiled = compile_region(region, gm, example_inputs, lookup.code)
     if lookup.hit:
@@ -53,6 +53,9 @@ def _place(job: Job) -> Any:
 
 def _recalled(job: Job, start: Start) -> Decision | None:
     """The decision for the graph an earlier start captured, if nothing is left to find out."""
+    covering = job.covering(start.captured)
+    if covering is not None:
+        return covering
     try:
         with Store.open(job.settings.store) as store:
             return recall(
