@@ -34,7 +34,7 @@ ON_GPU = (
     Size(kind="llama", layers=16, width=2048, heads=16, vocabulary=32000, length=2048, batch=0),
 )
 FILL = 0.6  # of the card's memory, by the plain step
-WARM_UP = 3  # a planned job records its third step itself
+WARM_UP = 2  # a planned job records its third step itself
 SAME_PEAK = 0.005  # budgets closer than this share are one
 MIB = 2**20
 
@@ -198,9 +198,11 @@ class Process:
     def begin(self) -> Row:
         """Warm up, measure the peak."""
         start = self.ask("step")
-        for _ in range(WARM_UP if self.variant.way == "fastsa" else 1):
+        self.ask("step")
+        loss = self.ask("loss")  # of the second step, whoever it is
+        for _ in range(WARM_UP if self.variant.way == "fastsa" else 0):
             self.ask("step")
-        return Row(self.variant, self.ask("peak"), [], start, 0.0)
+        return Row(self.variant, self.ask("peak"), [], start, loss)
 
     def end(self) -> None:
         """Let it go."""
@@ -250,7 +252,6 @@ class Contest:
         process = Process(variant, self.size, self.store, self.time_limit)
         try:
             row = process.begin()
-            row.loss = process.ask("loss")
         except Failed as failure:
             self.missing.append(Missing(variant, str(failure)))
             process.end()
@@ -412,7 +413,7 @@ def main(
     contests = []
     with tempfile.TemporaryDirectory() as folder:
         store = str(Path(folder) / "store.db")
-        if torch.cuda.is_available():
+        if torch.cuda.is_available() and sizes == [SMALL]:
             sizes = [filled(size, store) for size in ON_GPU]
         for i, size in enumerate(sizes):
             left = (end - time.monotonic()) / (len(sizes) - i)
