@@ -285,13 +285,16 @@ def ratio(seconds: list[float], plain: list[float]) -> float:
 
 
 def opponent(row: Row, rows: list[Row]) -> Row | None:
-    """The fastest fastsa row whose measured peak is not above this one's."""
+    """The fastsa row whose measured peak comes closest to this one's from below.
+
+    Not the fastest: of several, that would be the luckiest.
+    """
     ours = [
         r
         for r in rows
         if r.variant.way == "fastsa" and r.peak_bytes <= row.peak_bytes * (1 + SAME_PEAK)
     ]
-    return min(ours, key=lambda r: r.ratio, default=None)
+    return max(ours, key=lambda r: r.peak_bytes, default=None)
 
 
 def table(contest: Contest) -> list[str]:
@@ -300,17 +303,20 @@ def table(contest: Contest) -> list[str]:
         f"### {contest.size.label()}",
         "",
         "| | peak, measured | step, fastest | of eager | first step "
-        "| fastsa at that peak: peak | of eager | loss |",
-        "|---|---|---|---|---|---|---|---|",
+        "| fastsa at that peak: peak | step, fastest | of eager | loss |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in contest.rows:
         if row.variant.way == "fastsa":
             continue
         ours = opponent(row, contest.rows)
-        beside = "| - | - | - |"
+        beside = "| - | - | - | - |"
         if ours is not None:
             same = "same" if ours.loss == row.loss else f"{ours.loss - row.loss:+.1e}"
-            beside = f"| {ours.peak_bytes / MIB:.1f} MiB | {ours.ratio:.3f} | {same} |"
+            beside = (
+                f"| {ours.peak_bytes / MIB:.1f} MiB | {min(ours.seconds):.3f} s "
+                f"| {ours.ratio:.3f} | {same} |"
+            )
         lines.append(
             f"| {row.variant.label()} | {row.peak_bytes / MIB:.1f} MiB | {min(row.seconds):.3f} s "
             f"| {row.ratio:.3f} | {row.start_seconds:.1f} s {beside}"
