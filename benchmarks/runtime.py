@@ -2,7 +2,7 @@
 
 Plain and planned steps alternate in one process, so that their ratio holds on a busy machine.
 
-    python benchmarks/runtime.py [--budget 50%] [--steps 15] [--output docs/benchmarks.md]
+    python benchmarks/runtime.py [--budget 50%] [--steps 15] [--output FILE]
 """
 
 from __future__ import annotations

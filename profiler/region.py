@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import fx, nn
@@ -21,6 +21,14 @@ from fastsa.errors import FastsaWarning
 
 Boxed = Callable[[list[Any]], Sequence[Any]]
 Modules = tuple[fx.GraphModule, fx.GraphModule]
+Part = Literal["forward", "backward", "inference"]
+
+
+class MakeCode(Protocol):
+    """Makes a compiled graph of a region a function."""
+
+    def __call__(self, region: Region, module: fx.GraphModule, part: Part) -> Boxed:
+        """`part` is what the graph is of the region."""
 
 
 class Region:
@@ -49,7 +57,19 @@ class Region:
         """The backward has run."""
 
 
-def compile_region(region: Region, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> Any:
+def code(region: Region, module: fx.GraphModule, part: Part) -> Boxed:
+    """A graph as a function that tells its region when it runs."""
+    run = boxed(module)
+    if part == "forward":
+        return _told(run, region.forward_begins, region.forward_ended)
+    if part == "backward":
+        return _told(run, region.backward_begins, region.backward_ended)
+    return run
+
+
+def compile_region(
+    region: Region, gm: fx.GraphModule, example_inputs: Sequence[Any], make_code: MakeCode = code
+) -> Any:
     """Compile a Dynamo graph through AOTAutograd under a region's partition.
 
     Without gradients (evaluation) there is no joint graph: the graph runs as it is.
@@ -66,13 +86,10 @@ def compile_region(region: Region, gm: fx.GraphModule, example_inputs: Sequence[
         return region.partition(joint, num_fwd_outputs)
 
     def compile_forward(module: fx.GraphModule, inputs: object) -> Boxed:
-        run = boxed(module)
-        if not partitioned:
-            return run
-        return _told(run, region.forward_begins, region.forward_ended)
+        return make_code(region, module, "forward" if partitioned else "inference")
 
     def compile_backward(module: fx.GraphModule, inputs: object) -> Boxed:
-        return _told(boxed(module), region.backward_begins, region.backward_ended)
+        return make_code(region, module, "backward")
 
     compiler = aot_autograd(
         fw_compiler=compile_forward,

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import gc
 import weakref
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -148,33 +148,43 @@ def pending_optimizer_bytes(device: torch.device) -> int:
 
 
 def _pending(optimizer: Optimizer, device: torch.device) -> int:
-    missing = [
-        {**group, "params": [p for p in group["params"] if p.requires_grad and p not in state]}
-        for state in (optimizer.state,)
-        for group in optimizer.param_groups
-    ]
+    # Parameters that are alike get state that is alike: one of each takes the step.
+    alike: dict[torch.Tensor, int] = {}
     with FakeTensorMode():
-        for group in missing:
-            group["params"] = [_fake_parameter(p) for p in group["params"]]
+        groups = [{**group, "params": []} for group in optimizer.param_groups]
+        for group, trial_group in zip(optimizer.param_groups, groups, strict=True):
+            missing = [p for p in group["params"] if p.requires_grad and p not in optimizer.state]
+            for kind, count in Counter(map(_kind, missing)).items():
+                fake = _fake_parameter(*kind)
+                alike[fake] = count
+                trial_group["params"].append(fake)
         trial = copy.copy(optimizer)
-        trial.param_groups = missing
+        trial.param_groups = groups
         trial.state = defaultdict(dict)
         trial.defaults = dict(optimizer.defaults)
         # The state is made before the update, which fake tensors may refuse.
         with contextlib.suppress(RuntimeError, TypeError, ValueError, AttributeError):
             _step_without_hooks(trial)
         return sum(
-            rounded(int(t.untyped_storage().nbytes()), device)
-            for t in _state_tensors(trial)
+            alike.get(parameter, 1) * rounded(int(t.untyped_storage().nbytes()), device)
+            for parameter, state in trial.state.items()
+            for t in _tensors_of(state)
             if t.device.type == device.type
         )
 
 
-def _fake_parameter(parameter: torch.Tensor) -> torch.nn.Parameter:
+_Kind = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
+
+
+def _kind(parameter: torch.Tensor) -> _Kind:
     parameter = local(parameter)
-    fake = torch.empty_strided(
-        parameter.size(), parameter.stride(), dtype=parameter.dtype, device=parameter.device
-    )
+    return parameter.size(), parameter.stride(), parameter.dtype, parameter.device
+
+
+def _fake_parameter(
+    size: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> torch.nn.Parameter:
+    fake = torch.empty_strided(size, stride, dtype=dtype, device=device)
     made = torch.nn.Parameter(fake)
     made.grad = torch.empty_like(fake)
     return made
@@ -183,11 +193,6 @@ def _fake_parameter(parameter: torch.Tensor) -> torch.nn.Parameter:
 def _step_without_hooks(optimizer: Optimizer) -> None:
     step = type(optimizer).step
     getattr(step, "__wrapped__", step)(optimizer)
-
-
-def _state_tensors(optimizer: Optimizer) -> Iterator[torch.Tensor]:
-    for state in optimizer.state.values():
-        yield from _tensors_of(state)
 
 
 def _tensors_of(state: object) -> Iterator[torch.Tensor]:

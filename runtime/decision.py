@@ -120,12 +120,45 @@ def subject(
 
     A graph that neither a profile nor an earlier job has measured is measured now, op by op.
     """
-    device, name = captured.device, device_name(captured.device)
-    captured_hash = captured.graph.hash()
-    summary = store.measured_profile(captured_hash, name) if store else None
-    graph = store.step_graph(captured_hash, name, model) if store and not alone else None
+    captured_hash, device = captured.graph.hash(), captured.device
+    found = known(captured_hash, device, store, model=model, shape=shape, alone=alone)
+    if found is not None:
+        return found
+    graph = measure(captured)
+    if store:
+        store.add_graph(graph, captured_hash)
+    return _subject(graph, captured_hash, device, store, model, shape)
+
+
+def known(
+    captured_hash: str,
+    device: torch.device,
+    store: Store | None,
+    *,
+    model: str,
+    shape: str,
+    alone: bool = False,
+) -> Subject | None:
+    """What a profile or an earlier job has measured of a captured region; None if none has."""
+    if store is None:
+        return None
+    name = device_name(device)
+    graph = None if alone else store.step_graph(captured_hash, name, model)
+    graph = graph or store.measured_graph(captured_hash, name)
     if graph is None:
-        graph = _region_graph(captured, captured_hash, name, store)
+        return None
+    return _subject(graph, captured_hash, device, store, model, shape)
+
+
+def _subject(
+    graph: Graph,
+    captured_hash: str,
+    device: torch.device,
+    store: Store | None,
+    model: str,
+    shape: str,
+) -> Subject:
+    summary = store.measured_profile(captured_hash, device_name(device)) if store else None
     return Subject(
         graph=graph,
         resident_bytes=_resident_bytes(graph, device, summary),
@@ -135,15 +168,6 @@ def subject(
         captured_hash=captured_hash,
         summary=summary,
     )
-
-
-def _region_graph(captured: Capture, captured_hash: str, name: str, store: Store | None) -> Graph:
-    graph = store.measured_graph(captured_hash, name) if store else None
-    if graph is None:
-        graph = measure(captured)
-        if store:
-            store.add_graph(graph, captured_hash)
-    return graph
 
 
 def _resident_bytes(graph: Graph, device: torch.device, summary: ProfileSummary | None) -> int:
@@ -178,6 +202,21 @@ def provisional(what: Subject, settings: Settings, store: Store | None) -> Decis
     return _Decider(what, settings, store, ALONE).lowest()
 
 
+def recall(
+    captured_hash: str,
+    device: torch.device,
+    settings: Settings,
+    store: Store,
+    *,
+    model: str,
+    shape: str,
+    budget_bytes: int | None = None,
+) -> Decision | None:
+    """What `decide` would say of a graph captured earlier; None if it would measure or plan."""
+    what = known(captured_hash, device, store, model=model, shape=shape)
+    return None if what is None else _Decider(what, settings, store, ALONE).recall(budget_bytes)
+
+
 class _Decider:
     def __init__(
         self, what: Subject, settings: Settings, store: Store | None, needs: Needs
@@ -203,12 +242,24 @@ class _Decider:
         lowest = self.decision(made, None, "made", peak, self.resident + base.peak_bytes)
         return msgspec.structs.replace(lowest, is_provisional=True)
 
-    def decide(self, budget_bytes: int | None) -> Decision:
+    def recall(self, budget_bytes: int | None) -> Decision | None:
+        budget, unplanned = self.budget(budget_bytes)
+        local = budget - self.resident
+        found = self.found(local) if local > 0 else None
+        if found is None or not self.good_enough(found[0], local):
+            return None
+        return self.decision(*found, "found", budget, unplanned)
+
+    def budget(self, budget_bytes: int | None) -> tuple[int, int]:
+        """The budget and the unplanned peak, in bytes of the whole process."""
         base = base_plan(self.graph)
         unplanned = self.resident + base.peak_bytes
         if self.summary:
             unplanned = self.summary.peak_bytes + self.needs.extra_resident_bytes
-        budget = budget_bytes or self.budget_bytes(unplanned)
+        return budget_bytes or self.budget_bytes(unplanned), unplanned
+
+    def decide(self, budget_bytes: int | None) -> Decision:
+        budget, unplanned = self.budget(budget_bytes)
         local = budget - self.resident
         found = self.found(local) if local > 0 else None
         if found is not None and self.good_enough(found[0], local):

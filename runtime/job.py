@@ -19,7 +19,7 @@ from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import region_names
 from fastsa.profiler.capture import Capture
-from fastsa.profiler.region import Region, compile_region, covers_frame
+from fastsa.profiler.region import Region, covers_frame
 from fastsa.profiler.step_graph import Part
 from fastsa.runtime.check import StepCheck
 from fastsa.runtime.decision import (
@@ -35,6 +35,7 @@ from fastsa.runtime.planned_region import PlannedRegion
 from fastsa.runtime.ranks import Ranks
 from fastsa.runtime.run import Run
 from fastsa.runtime.settings import OFF, Settings
+from fastsa.runtime.start import compile_planned
 from fastsa.runtime.watch import Watch
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ class Job:
         self.compiled += 1
         is_whole = self.root_frame is None or covers_frame(gm, self.root_frame)
         region = PlannedRegion(self, is_whole=is_whole)
-        return compile_region(region, gm, example_inputs)
+        return compile_planned(self, region, gm, example_inputs)
 
     # Deciding ---------------------------------------------------------------------------------
 
@@ -79,11 +80,14 @@ class Job:
         Of a step of several regions that is known, the first to be captured decides for all. If
         it is not known, each gets the plan with the lowest peak until the step has been seen.
         """
-        captured_hash = captured.graph.hash()
-        for decision in self.decisions:
-            if decision.covers(captured_hash):
-                return decision
+        covering = self.covering(captured.graph.hash())
+        if covering is not None:
+            return covering
         return self._with_store(lambda store: self._decide(captured, store, needs, is_whole))
+
+    def covering(self, captured_hash: str) -> Decision | None:
+        """The decision already made for a step that a captured region is a part of."""
+        return next((d for d in self.decisions if d.covers(captured_hash)), None)
 
     def _with_store(self, work: Callable[[Store | None], T]) -> T:
         try:
@@ -101,10 +105,10 @@ class Job:
         is_known = bool(region_names(what.graph))
         if self.may_switch and not is_known and (is_another or not is_whole):
             return provisional(what, self.settings, store)
-        return decide(what, self.settings, store, budget_bytes=self._budget, needs=needs)
+        return decide(what, self.settings, store, budget_bytes=self.budget_bytes, needs=needs)
 
     @property
-    def _budget(self) -> int | None:
+    def budget_bytes(self) -> int | None:
         """What the job has made of the budget, once it knows the step."""
         return next((d.budget_bytes for d in self.decisions if not d.is_provisional), None)
 
@@ -118,13 +122,21 @@ class Job:
         """Whether a planned region has run: from then on nothing may stop the job."""
         return self.watch is not None and self.watch.check.steps > 0
 
-    def planned(self, decision: Decision, region: PlannedRegion, captured: Capture) -> None:
-        """A region has got its plan."""
+    def planned(
+        self,
+        decision: Decision,
+        region: PlannedRegion,
+        device: torch.device,
+        captured: Capture | None,
+    ) -> None:
+        """A region has got its plan; what it was captured as is None if it was not traced."""
         self.regions.append(region)
-        if self._parts is not None:
+        if captured is None:
+            self._parts = None  # nothing can be learned of the step
+        elif self._parts is not None:
             self._parts[region] = captured
         if self.watch is None:
-            self.watch = Watch(captured.device, self._recorded)
+            self.watch = Watch(device, self._recorded)
             atexit.register(self.close)
         if decision in self.decisions:
             return  # as a part of a step that is planned already
@@ -161,10 +173,10 @@ class Job:
         if self.watch is None or not self.decisions:
             return
         peak = self.watch.check.peak_bytes
-        if parts is None:  # it is the step that was planned because of an earlier one
+        if parts is None:  # it has been learned from an earlier one
             self._warn_if_over(peak)
             return
-        budget = self._budget
+        budget = self.budget_bytes
         is_over = peak is not None and budget is not None and peak > budget
         seen = {parts[region].graph.hash() for region in self.watch.regions if region in parts}
         is_known = all(seen == set(region_names(d.graph)) - {""} for d in self.decisions)
@@ -208,7 +220,7 @@ class Job:
         # In mid-training there is no way back: if the budget cannot be met, come close to it.
         settings = msgspec.structs.replace(self.settings, best_effort=True)
         # A share of what a part of the step takes was not what the user meant.
-        budget = None if self.settings.budget.kind == "percent" else self._budget
+        budget = None if self.settings.budget.kind == "percent" else self.budget_bytes
         decision = self._with_store(
             lambda store: decide(what, settings, store, budget_bytes=budget)
         )

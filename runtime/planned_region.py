@@ -12,6 +12,8 @@ from fastsa.profiler.calls import CallLog
 from fastsa.profiler.capture import Capture, capture, device_of, outside_op
 from fastsa.profiler.device import device_name
 from fastsa.profiler.region import Modules, Region
+from fastsa.runtime.aot_cache import Lookup
+from fastsa.runtime.decision import Decision
 from fastsa.runtime.partition import partition
 from fastsa.runtime.ranks import Disagreement, bring
 
@@ -28,7 +30,10 @@ class PlannedRegion(Region):
     def __init__(self, job: Job, *, is_whole: bool) -> None:
         self.job = job
         self.is_whole = is_whole
+        self.lookup: Lookup | None = None
+        self.recalled: Decision | None = None
         self.calls = 0
+        self._is_counted = False  # not if it comes out of torch's cache
         self._outputs = self._tangents = 0  # how many
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
@@ -51,6 +56,8 @@ class PlannedRegion(Region):
 
     def _planned(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         job, device = self.job, device_of(joint)
+        if self.lookup is not None:
+            self.lookup.traced = True
         with job.ranks.meeting() as met:
             name = device_name(device)
             captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
@@ -58,19 +65,32 @@ class PlannedRegion(Region):
             decision = met.decision(
                 captured.graph,
                 lambda graph: bring(graph, device),
-                lambda needs: job.decide(captured, needs, is_whole=self.is_whole),
+                lambda needs: (
+                    self._recalled(captured) or job.decide(captured, needs, is_whole=self.is_whole)
+                ),
             )
             modules = partition(captured, decision.order(captured.graph))
-        job.planned(decision, self, captured)
+        job.planned(decision, self, device, captured)
+        if self.lookup is not None:
+            self.lookup.planned(decision.plan_id, captured.graph.hash(), captured.device)
         return modules
 
+    def _recalled(self, captured: Capture) -> Decision | None:
+        """What was decided before the region was traced, if it is what was then expected."""
+        expected = self.lookup.expected if self.lookup is not None else None
+        if expected is None or expected.captured != captured.graph.hash():
+            return None
+        return self.recalled
+
     def _count(self, captured: Capture) -> None:
+        self._is_counted = True
         self._outputs = captured.num_fwd_outputs
         self._tangents = len(outside_op(captured.graph).outputs) - 1
 
     @property
     def _log(self) -> CallLog[Region] | None:
-        return self.job.watch.log if self.job.watch is not None else None
+        watch = self.job.watch
+        return watch.log if watch is not None and self._is_counted else None
 
     def forward_begins(self, arguments: Sequence[Any]) -> None:
         """A step may begin."""
