@@ -14,6 +14,7 @@ from fastsa.planner.baselines import RIVALS
 from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.native import native
 from fastsa.planner.plan import Plan, Planner, Status
+from fastsa.planner.step import Order
 
 PLANNER_VERSION = "2"  # of the answers: goes up when the same request would be answered differently
 ALGORITHMS = ("fastsa", "fastsa-paper")  # the core's own; the rivals of `baselines` come besides
@@ -124,7 +125,7 @@ def plan(
 
 def certify(
     graph: Graph,
-    order: _core.Order,
+    order: Order | _core.Order,
     budget_bytes: int,
     *,
     planner: Planner,
@@ -134,6 +135,8 @@ def certify(
 
     `time_limit` is for the bound, in seconds. Raises BadInput for an illegal order.
     """
+    if isinstance(order, Order):
+        order = _core.Order(order.sequence, order.segment_starts)
     try:
         answer = _core.certify(native(graph), order, budget_bytes, time_limit)
     except _core.BadRequest as error:

@@ -6,6 +6,10 @@ the same name are calls of one compiled piece: they run in the same order (see `
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from itertools import accumulate
+
 import msgspec
 
 from fastsa.errors import IllegalPlan
@@ -21,6 +25,10 @@ class Order(msgspec.Struct, frozen=True):
 
     sequence: tuple[int, ...]
     segment_starts: tuple[int, ...]
+
+    def digest(self) -> str:
+        """sha256 (hex): equal for equal orders."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
 
 
 def region_names(graph: Graph) -> tuple[str, ...]:
@@ -49,12 +57,16 @@ def ops_by_segment(graph: Graph) -> list[list[int]]:
     return found
 
 
-def _ops_of_call(step: Graph, name: str, captured: Graph) -> dict[int, int]:
-    """Step op -> own op, for the first call of `name`. Raises IllegalPlan if they do not match."""
+def _first_call(step: Graph, name: str) -> int:
     calls = calls_of(step, name)
     if not calls:
         raise IllegalPlan("the region is not in the planned step", hint=_HINT)
-    forward, backward = segments_of(step, calls[0])
+    return calls[0]
+
+
+def _ops_of_call(step: Graph, name: str, captured: Graph) -> dict[int, int]:
+    """Step op -> own op, for the first call of `name`. Raises IllegalPlan if they do not match."""
+    forward, backward = segments_of(step, _first_call(step, name))
     step_ops, own_ops = ops_by_segment(step), ops_by_segment(captured)
     if [len(step_ops[forward]), len(step_ops[backward])] != [len(own_ops[0]), len(own_ops[2])]:
         raise IllegalPlan("the region has other ops in the step", hint=_HINT)
@@ -77,20 +89,43 @@ def region_graph(step: Graph, name: str, captured: Graph) -> Graph:
     return replace(captured, ops=tuple(ops), values=tuple(values), device=step.device)
 
 
-def region_order(step: Graph, plan: Plan | Order, name: str, captured: Graph) -> Order:
+def region_order(step: Graph, plan: Plan | Order, name: str) -> Order:
     """What the plan of a step means for the captured region `name`, in the region's own op ids.
 
-    The captured graph's segments are forward, outside and backward; the ops of the outside, which
-    is no part of the region in the step, come where they are in the graph. Raises IllegalPlan if
-    the region's graph is not the one in the step.
+    The captured graph's segments are forward, outside and backward, with one op in the outside,
+    which is no part of the region in the step. Raises IllegalPlan if the region is not in the step.
     """
-    mine = _ops_of_call(step, name, captured)
-    forward, backward = segments_of(step, calls_of(step, name)[0])
+    forward, backward = segments_of(step, _first_call(step, name))
+    ops = ops_by_segment(step)
+    mine = {op: own for own, op in enumerate(ops[forward])}
+    outside = len(mine)
+    mine |= {op: own for own, op in enumerate(ops[backward], outside + 1)}
     starts = (*plan.segment_starts, len(plan.sequence))
 
     def segment(position: int) -> list[int]:
         return [mine[op] for op in plan.sequence[starts[position] : starts[position + 1]]]
 
-    outside = ops_by_segment(captured)[1]
     first, last = segment(forward), segment(backward)
-    return Order((*first, *outside, *last), (0, len(first), len(first) + len(outside)))
+    return Order((*first, outside, *last), (0, len(first), len(first) + 1))
+
+
+def step_order(step: Graph, orders: Mapping[str, Order]) -> Order:
+    """The opposite: an order of the step in which each captured region runs in its own.
+
+    Eager code, and regions without an order, run as they are in the graph.
+    """
+    ops = ops_by_segment(step)
+    segments = [list(each) for each in ops]
+    for region, name in enumerate(region_names(step)):
+        if name not in orders:
+            continue
+        forward, backward = segments_of(step, region)
+        theirs = dict(enumerate(ops[forward])) | dict(
+            enumerate(ops[backward], len(ops[forward]) + 1)
+        )
+        order = orders[name]
+        _, outside, rest = order.segment_starts
+        segments[forward] = [theirs[op] for op in order.sequence[:outside]]
+        segments[backward] = [theirs[op] for op in order.sequence[rest:]]
+    starts = accumulate((len(each) for each in segments[:-1]), initial=0)
+    return Order(tuple(op for each in segments for op in each), tuple(starts))

@@ -40,9 +40,9 @@ _REPEATABLE = frozenset({run_and_save_rng_state, run_with_rng_state, operator.ge
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """What a compiled region was made for: a plan, and the captured graph the plan is of."""
+    """What a compiled region was made for: an order, by its digest, of a captured graph."""
 
-    plan: str
+    order: str
     captured: str
     fastsa: str = __version__
 
@@ -67,10 +67,10 @@ class Lookup:
         self.device = torch.device("cpu")
         self.loaded: set[Part] = set()
 
-    def planned(self, plan: str | None, captured: str, device: torch.device) -> None:
-        """The region has been traced and partitioned under a stored plan, or one that is not."""
+    def planned(self, order: str | None, captured: str, device: torch.device) -> None:
+        """The region has been traced and runs in an order; None for one that is not stored."""
         self.device = device
-        self.made = Made(plan, captured) if plan is not None else None
+        self.made = Made(order, captured) if order is not None else None
 
     @property
     def hit(self) -> bool:

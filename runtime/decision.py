@@ -14,8 +14,15 @@ from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import PLANNER_VERSION, plan
-from fastsa.planner.step import Order, calls_of, region_graph, region_names, region_order
+from fastsa.planner.solve import PLANNER_VERSION, certify, plan
+from fastsa.planner.step import (
+    Order,
+    calls_of,
+    region_graph,
+    region_names,
+    region_order,
+    step_order,
+)
 from fastsa.planner.validation import validate
 from fastsa.profiler.capture import Capture
 from fastsa.profiler.device import available_bytes, device_name, versions
@@ -78,11 +85,11 @@ class Decision(msgspec.Struct, frozen=True):
             return region_graph(self.graph, name, captured) if self.covers(name) else None
         return self.graph if name == self.captured_hash else None
 
-    def order(self, captured: Graph) -> Plan | Order:
+    def order(self, captured_hash: str) -> Order:
         """What the plan means for a captured region. Raises IllegalPlan."""
         if not region_names(self.graph):
-            return self.plan
-        return region_order(self.graph, self.plan, captured.hash(), captured)
+            return Order(self.plan.sequence, self.plan.segment_starts)
+        return region_order(self.graph, self.plan, captured_hash)
 
     @property
     def predicted_peak_bytes(self) -> int:
@@ -215,6 +222,25 @@ def recall(
     """What `decide` would say of a graph captured earlier; None if it would measure or plan."""
     what = known(captured_hash, device, store, model=model, shape=shape)
     return None if what is None else _Decider(what, settings, store, ALONE).recall(budget_bytes)
+
+
+def keep_for(step: Graph, decision: Decision, store: Store | None) -> None:
+    """Store the plan of a single region as a plan of the step that it turned out to be in."""
+    if store is None or decision.captured_hash is None or not decision.plan.fits:
+        return
+    orders = {decision.captured_hash: decision.order(decision.captured_hash)}
+    order = step_order(step, orders)
+    local = decision.budget_bytes - step.resident_bytes
+    made = certify(
+        step,
+        order,
+        max(0, local),
+        planner=decision.plan.planner,
+    )
+    key = PlanKey.of(
+        step.hash(), device=decision.device, versions=decision.versions, planner=PLANNER_VERSION
+    )
+    store.add_plan(made, key)
 
 
 class _Decider:

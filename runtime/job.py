@@ -28,6 +28,7 @@ from fastsa.runtime.decision import (
     Needs,
     Subject,
     decide,
+    keep_for,
     provisional,
     subject,
 )
@@ -188,8 +189,14 @@ class Job:
         is_other = is_over or len(self.decisions) > 1 or self._was_planned_as_another(seen)
         if step is not None and self.may_switch and is_other:
             self._switch(step)
-        else:
-            self._warn_if_over(peak)
+            return
+        if step is not None and not is_over and len(self.decisions) == 1:
+            self._keep_for(step, self.decisions[0])
+        self._warn_if_over(peak)
+
+    def _keep_for(self, step: Graph, decision: Decision) -> None:
+        """Store the plan of the region as one of the step: the next start finds that one."""
+        self._with_store(lambda store: keep_for(step, decision, store))
 
     def _was_planned_as_another(self, seen: set[str]) -> bool:
         """Whether the plan is of a step with other regions than those that ran."""

@@ -69,10 +69,13 @@ class PlannedRegion(Region):
                     self._recalled(captured) or job.decide(captured, needs, is_whole=self.is_whole)
                 ),
             )
-            modules = partition(captured, decision.order(captured.graph))
+            captured_hash = captured.graph.hash()
+            order = decision.order(captured_hash)
+            modules = partition(captured, order)
         job.planned(decision, self, device, captured)
         if self.lookup is not None:
-            self.lookup.planned(decision.plan_id, captured.graph.hash(), captured.device)
+            kept = None if decision.plan_id is None else order.digest()
+            self.lookup.planned(kept, captured_hash, captured.device)
         return modules
 
     def _recalled(self, captured: Capture) -> Decision | None:

@@ -75,11 +75,11 @@ def _recalled(job: Job, start: Start) -> Decision | None:
 def _lookup(region: PlannedRegion, start: Start | None, decision: Decision | None) -> Lookup:
     if start is None or decision is None or decision.plan_id is None:
         return Lookup(region, None, None)
-    expected = Made(decision.plan_id, start.captured)
-    return Lookup(region, expected, start.tokens.get(decision.plan_id))
+    order = decision.order(start.captured).digest()
+    return Lookup(region, Made(order, start.captured), start.tokens.get(order))
 
 
 def _noted(start: Start | None, lookup: Lookup, made: Made) -> Start:
     earlier = start.tokens if start is not None and start.captured == made.captured else {}
-    tokens = {**earlier, made.plan: lookup.token}
+    tokens = {**earlier, made.order: lookup.token}
     return Start("fastsa.start/1", made.captured, str(lookup.device), tokens)
