@@ -31,6 +31,7 @@ _STATUSES: dict[str, Status] = {
     "INFEASIBLE": "infeasible",
 }
 _SECONDS_BETWEEN_REPORTS = 0.1
+_TIED_SECONDS = 5.0  # of a search that was limited by iterations alone
 
 
 class Cancel(Protocol):
@@ -72,6 +73,8 @@ def plan(
 
     A budget that cannot be met, or was not met in time, is an answer: see `Plan.status`.
     With `iterations` on one thread, and time enough, the answer depends on the seed alone.
+    A step that calls one captured region several times gets one order for all its calls (see
+    `tied`), without progress, always by `fastsa`.
     Setting `cancel` ends the search with the best plan so far; what `on_progress` raises ends it
     with that exception.
 
@@ -82,6 +85,46 @@ def plan(
     large for it.
     """
     check_request(budget_bytes, time_limit, iterations, seed, threads, algorithm)
+    from fastsa.planner import tied
+
+    if tied.tied_names(graph):
+        return tied.plan_tied(
+            graph,
+            budget_bytes,
+            time_limit=_TIED_SECONDS if time_limit is None else time_limit,
+            seed=seed,
+            threads=threads,
+            warm_start=warm_start,
+            cancel=cancel,
+        )
+    return search(
+        graph,
+        budget_bytes,
+        time_limit=time_limit,
+        iterations=iterations,
+        seed=seed,
+        threads=threads,
+        algorithm=algorithm,
+        warm_start=warm_start,
+        cancel=cancel,
+        on_progress=on_progress,
+    )
+
+
+def search(
+    graph: Graph,
+    budget_bytes: int,
+    *,
+    time_limit: float | None = 5.0,
+    iterations: int | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    algorithm: str = "fastsa",
+    warm_start: Plan | None = None,
+    cancel: Cancel | None = None,
+    on_progress: OnProgress | None = None,
+) -> Plan:
+    """Like `plan`, with each call of a captured region free to run in an order of its own."""
     if algorithm in RIVALS:
         from fastsa.planner.baselines import run
 

@@ -89,13 +89,14 @@ def region_graph(step: Graph, name: str, captured: Graph) -> Graph:
     return replace(captured, ops=tuple(ops), values=tuple(values), device=step.device)
 
 
-def region_order(step: Graph, plan: Plan | Order, name: str) -> Order:
+def region_order(step: Graph, plan: Plan | Order, name: str, *, call: int | None = None) -> Order:
     """What the plan of a step means for the captured region `name`, in the region's own op ids.
 
     The captured graph's segments are forward, outside and backward, with one op in the outside,
-    which is no part of the region in the step. Raises IllegalPlan if the region is not in the step.
+    which is no part of the region in the step. Of several calls, the first unless one is given.
+    Raises IllegalPlan if the region is not in the step.
     """
-    forward, backward = segments_of(step, _first_call(step, name))
+    forward, backward = segments_of(step, _first_call(step, name) if call is None else call)
     ops = ops_by_segment(step)
     mine = {op: own for own, op in enumerate(ops[forward])}
     outside = len(mine)

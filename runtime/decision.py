@@ -23,6 +23,7 @@ from fastsa.planner.step import (
     region_order,
     step_order,
 )
+from fastsa.planner.tied import is_tied
 from fastsa.planner.validation import validate
 from fastsa.profiler.capture import Capture
 from fastsa.profiler.device import available_bytes, device_name, versions
@@ -315,7 +316,7 @@ class _Decider:
             validate(self.graph, stored)
         except IllegalPlan:
             return False
-        return True
+        return is_tied(self.graph, stored)
 
     def good_enough(self, found: Plan, local: int) -> bool:
         """Whether planning again could not gain much over the fastest stored plan that fits."""
