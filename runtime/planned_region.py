@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import fx
 
 from fastsa.errors import InfeasibleBudget, reason
+from fastsa.profiler.accumulation import Accumulation
 from fastsa.profiler.calls import CallLog
 from fastsa.profiler.capture import Capture, capture, device_of, outside_op
 from fastsa.profiler.device import device_name
 from fastsa.profiler.region import Modules, Region
+from fastsa.runtime import accumulate
 from fastsa.runtime.aot_cache import Lookup
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.partition import partition
@@ -34,6 +36,7 @@ class PlannedRegion(Region):
         self.recalled: Decision | None = None
         self.calls = 0
         self._is_counted = False  # not if it comes out of torch's cache
+        self.accumulation: Accumulation | None = None
         self._outputs = self._tangents = 0  # how many
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
@@ -70,6 +73,7 @@ class PlannedRegion(Region):
                 ),
             )
             modules = partition(captured, decision.order(captured.graph))
+        self.accumulation = Accumulation(captured)
         job.planned(decision, self, device, captured)
         if self.lookup is not None:
             self.lookup.planned(decision.plan_id, captured.graph.hash(), captured.device)
@@ -105,12 +109,16 @@ class PlannedRegion(Region):
             self._log.forward_ended(outputs[: self._outputs])
 
     def backward_begins(self, arguments: Sequence[Any]) -> None:
-        """A stretch of the recorded step begins."""
+        """Find the gradients to add into `.grad`; a stretch of the recorded step begins."""
+        accumulated: Collection[int] = ()
+        if self.accumulation is not None:
+            accumulated = accumulate.begin(self.accumulation, arguments)
         if self._log is not None:
             self._log.backward_begins(self, arguments[len(arguments) - self._tangents :])
 
     def backward_ended(self, gradients: Sequence[Any]) -> None:
         """A stretch of the recorded step ends, and the ranks are past their first."""
+        accumulate.end()
         self.job.ranks.has_trained = True
         if self._log is not None:
             self._log.backward_ended(gradients)

@@ -1,0 +1,39 @@
+"""A region under a random plan that adds gradients into `.grad` itself, and counts them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from random_plans import random_plan
+from test_bits import WithPlan
+from torch import fx
+
+from fastsa.profiler.accumulation import Accumulation
+from fastsa.profiler.capture import capture
+from fastsa.profiler.region import Modules
+from fastsa.runtime import accumulate
+from fastsa.runtime.partition import partition
+
+
+class Accumulates(WithPlan):
+    """`added`: for each backward, how many gradients it added itself."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(lambda captured: random_plan(captured.graph, random.Random(seed)))
+        self.added: list[int] = []
+
+    def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
+        captured = capture(joint, num_fwd_outputs, name="test", device_name="cpu")
+        self.accumulation = Accumulation(captured)
+        return partition(captured, self.choose(captured))
+
+    def backward_begins(self, arguments: Sequence[Any]) -> None:
+        self.expected = accumulate.begin(self.accumulation, arguments)
+
+    def backward_ended(self, gradients: Sequence[Any]) -> None:
+        accumulate.end()
+        missing = {p for p in self.expected if gradients[p] is None}
+        assert missing == self.expected
+        self.added.append(len(missing))
