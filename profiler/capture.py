@@ -419,8 +419,9 @@ class _Builder:
         if node.is_impure(impure_random=False):
             return False
         read = {storage_key(t) for a in node.all_input_nodes for t in tensors(a)}
-        # What the script gets it may change in place before the backward.
-        if read & self.returned:
+        # What the script gets it may change in place before the backward, and may hold to the end.
+        made = {storage_key(t) for t in tensors(node)}
+        if (read | made) & self.returned:
             return False
         # A buffer written in this step holds its *new* value by the time of a recomputation.
         return only_updates_statistics(node) or not read & self.mutated
