@@ -8,11 +8,11 @@ from typing import Any
 
 from random_plans import random_plan
 from test_bits import WithPlan
-from torch import fx
+from torch import fx, nn
 
 from fastsa.profiler.accumulation import Accumulation
 from fastsa.profiler.capture import capture
-from fastsa.profiler.region import Modules
+from fastsa.profiler.region import Modules, compile_region
 from fastsa.runtime import accumulate
 from fastsa.runtime.partition import partition
 
@@ -23,6 +23,17 @@ class Accumulates(WithPlan):
     def __init__(self, seed: int = 0) -> None:
         super().__init__(lambda captured: random_plan(captured.graph, random.Random(seed)))
         self.added: list[int] = []
+        self.seed = seed
+
+    def compile(self, model: nn.Module) -> None:
+        """Each graph becomes a region of its own."""
+
+        def backend(gm: fx.GraphModule, inputs: Sequence[Any]) -> Any:
+            region = Accumulates(self.seed)
+            region.added = self.added
+            return compile_region(region, gm, inputs)
+
+        model.compile(backend=backend)
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         captured = capture(joint, num_fwd_outputs, name="test", device_name="cpu")

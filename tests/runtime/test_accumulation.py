@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from accumulating import Accumulates
 from test_bits import unplanned
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 STEPS, ROUNDS = 3, 3
 LEAVES = 6
@@ -444,6 +446,87 @@ def test_one_region_for_two_modules() -> None:
             loss_of(models[number % 2], number).backward()
         seen += [p.grad for model in models for p in model.parameters()]
     assert same(found, wanted)
+
+
+def trained(make: Callable[[], nn.Module], body: Callable[[nn.Module], None]) -> list[int]:
+    """Of a model of any make: its gradients under both, and how many were added."""
+    region, seen = Accumulates(), []
+    for prepare in (unplanned, region.compile):
+        torch._dynamo.reset()
+        torch.manual_seed(0)
+        model = make()
+        prepare(model)
+        body(model)
+        seen.append([p.grad for p in model.parameters()])
+    assert same(*seen)
+    return region.added
+
+
+class Broken(nn.Module):
+    """Two regions; the first layer is used in both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(24, 24), nn.Linear(24, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.second(torch.tanh(self.first(x))))
+        torch._dynamo.graph_break()
+        return torch.tanh(self.first(x))
+
+
+def test_weights_tied_across_regions() -> None:
+    def body(model: nn.Module) -> None:
+        for number in range(3):
+            loss_of(model, number).backward()
+
+    assert trained(Broken, body) == [0, 0, 0, 2, 0, 2]
+
+
+class Nested(nn.Module):
+    """One layer twice, the first time in a backward of its own inside of the backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.last = nn.Linear(24, 24), nn.Linear(24, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.layer(torch.tanh(self.layer(x)))))
+
+
+def test_a_backward_inside_of_a_backward() -> None:
+    """torch.utils.checkpoint, the reentrant kind: two graph tasks at once."""
+
+    def body(model: nn.Module) -> None:
+        for number in range(3):
+            x = batch(number).requires_grad_()
+            hidden = checkpoint(lambda x: model(F.pad(x, (0, 0)))[:, :8], x, use_reentrant=True)
+            (model(x)[:, :8] * hidden).square().mean().backward()
+
+    assert trained(Nested, body) == [0, 4, 4, 4, 4, 4]
+
+
+def test_backwards_in_several_threads() -> None:
+    """Each finds its own leaves."""
+
+    def train(one: nn.Module) -> None:
+        for number in range(20):
+            loss_of(one, number).backward()
+
+    region = Accumulates()
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        models.append(Nested())
+        region.compile(models[-1])
+        loss_of(models[-1], 0).backward()  # compiles
+    threads = [threading.Thread(target=train, args=(one,)) for one in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert same(*([p.grad for p in one.parameters()] for one in models))
+    assert sorted(region.added) == [0, 0, *[4] * 40]
 
 
 def test_a_backward_that_fails_leaves_nothing_behind() -> None:
