@@ -268,6 +268,20 @@ def test_backward_into_inputs() -> None:
     assert both(body) == [0, 0]
 
 
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph")
+def test_gradients_of_gradients() -> None:
+    """torch makes a new `.grad` then, which knows how it came to be."""
+
+    def body(script: Script) -> None:
+        loss_of(script.model, 0).backward()
+        held = [p.grad for p in script.model.parameters()]
+        loss_of(script.model, 1).backward(create_graph=True)
+        script.seen += [p.grad is g for p, g in zip(script.model.parameters(), held, strict=True)]
+        script.see()
+
+    assert both(body) == [0, 0]
+
+
 def tensor_hook(script: Script) -> object:
     return script.model.second.weight.register_hook(lambda gradient: gradient * 2)
 
