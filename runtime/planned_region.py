@@ -114,7 +114,8 @@ class PlannedRegion(Region):
         if self.accumulation is not None:
             accumulated = accumulate.begin(self.accumulation, arguments)
         if self._log is not None:
-            self._log.backward_begins(self, arguments[len(arguments) - self._tangents :])
+            tangents = arguments[len(arguments) - self._tangents :]
+            self._log.backward_begins(self, tangents, accumulated)
 
     def backward_ended(self, gradients: Sequence[Any]) -> None:
         """A stretch of the recorded step ends, and the ranks are past their first."""
