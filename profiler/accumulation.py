@@ -6,31 +6,62 @@ run. Whoever adds it earlier must know that nothing else can tell the difference
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
+from fastsa.planner.graph import Graph
 from fastsa.profiler.capture import Capture, is_tangent, tensors
 from fastsa.profiler.graph_task import AccumulateGrad, contributions
 from fastsa.profiler.resident import storage_address
 
 
-class Accumulation:
-    """The leaves that a captured region's gradients belong to."""
+def has_gradient(value: Any) -> bool:
+    """Whether a value is a parameter with a gradient."""
+    return isinstance(value, torch.nn.Parameter) and value.grad is not None
 
-    def __init__(self, capture: Capture) -> None:
+
+def accumulated_values(capture: Capture, have_gradients: Sequence[bool]) -> frozenset[int]:
+    """The values of the gradients whose inputs, by position, have a gradient already."""
+    pairs = zip(capture.gradient_values, have_gradients, strict=False)
+    if len(capture.gradient_values) != len(have_gradients):
+        return frozenset()  # torch has rearranged the inputs: count both sets of gradients
+    return frozenset(value for value, has in pairs if has and value is not None)
+
+
+def accumulating(graph: Graph, accumulated: Collection[int]) -> Graph:
+    """The graph of a region whose gradients `accumulated` end where they are made.
+
+    They are added into those that are there, which are resident then.
+    """
+    left = tuple(value for value in graph.outputs if value not in accumulated)
+    return msgspec.structs.replace(graph, outputs=left)
+
+
+class Accumulation:
+    """The leaves that the gradients of a region belong to.
+
+    `inputs`: how many tensors its forward is given; `input_of`: by position of a gradient, the
+    position among these of what it is the gradient of.
+    """
+
+    def __init__(self, inputs: int, input_of: Mapping[int, int]) -> None:
+        self.inputs = inputs
+        self.input_of = input_of
+
+    @classmethod
+    def of(cls, capture: Capture) -> Accumulation:
+        """Those of a captured region."""
         nodes = capture.joint.graph.find_nodes(op="placeholder")
         inputs = [bool(tensors(node)) for node in nodes if not is_tangent(node)]
-        self.inputs = sum(inputs)  # how many are tensors
         gradients = capture.gradient_values
-        # By position of a gradient: the position of its tensor among the inputs that are tensors.
-        self._input_of = {
-            position: sum(inputs[:position])
-            for position, value in enumerate(gradients)
-            if value is not None and len(gradients) == len(inputs)
-        }
+        if len(gradients) != len(inputs):
+            return cls(sum(inputs), {})  # torch has rearranged them
+        found = {i: sum(inputs[:i]) for i, value in enumerate(gradients) if value is not None}
+        return cls(sum(inputs), found)
 
     def targets(self, arguments: Sequence[Any]) -> dict[int, Tensor]:
         """By position of a gradient: the `.grad` that it can be added into as soon as it is there.
@@ -41,12 +72,12 @@ class Accumulation:
         detection, torch.distributed), or the backward is no plain one.
         """
         node = torch._C._current_autograd_node()
-        if node is None or not self._input_of or _is_watched():
+        if node is None or not self.input_of or _is_watched():
             return {}
         edges = [function for function, _ in node.next_functions]
         if len(edges) != self.inputs:
             return {}
-        ends = {p: edges[i] for p, i in self._input_of.items() if type(edges[i]) is AccumulateGrad}
+        ends = {p: edges[i] for p, i in self.input_of.items() if type(edges[i]) is AccumulateGrad}
         leaves = {p: end.variable for p, end in ends.items()}
         found = {p: leaf.grad for p, leaf in leaves.items() if _has_plain_gradient(leaf)}
         if not found or any(map(_has_hooks, leaves.values(), ends.values())):

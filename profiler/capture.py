@@ -57,7 +57,8 @@ class Capture:
 
     `nodes[i]` is op i's node, None for the outside; `folded` are the nodes that are no ops;
     `output_values[i]` is the value behind the forward's output i, None for a view of an input;
-    `gradient_values` are the same for the backward's outputs.
+    `gradient_values` are the same for the backward's outputs; `accumulated` are those of them that
+    go into a `.grad` that was there when the region was compiled.
     """
 
     joint: fx.GraphModule
@@ -67,6 +68,7 @@ class Capture:
     folded: frozenset[fx.Node]
     output_values: tuple[int | None, ...]
     gradient_values: tuple[int | None, ...]
+    accumulated: frozenset[int] = frozenset()
 
     @property
     def device(self) -> torch.device:

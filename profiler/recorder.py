@@ -76,7 +76,7 @@ class CapturedRegion(Region):
             self.capture = capture(
                 joint, num_fwd_outputs, name=self.owner.model_name(), device_name=name
             )
-            self.accumulation = Accumulation(self.capture)
+            self.accumulation = Accumulation.of(self.capture)
             self.owner.captured(self)
         except Exception as error:  # noqa: BLE001  the script must run on
             self.capture = None

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from fastsa.profiler.accumulation import Accumulation
 
@@ -34,13 +34,25 @@ def begin(accumulation: Accumulation, arguments: Sequence[Any]) -> frozenset[int
     return frozenset(_running.targets)
 
 
+def written_in(backward: fx.GraphModule) -> Accumulation | None:
+    """What the calls of `accumulate` in a backward's graph say; None if there are none.
+
+    The graph alone survives torch's cache of compiled graphs.
+    """
+    calls = backward.graph.find_nodes(op="call_function", target=accumulate)
+    leaves = {cast(int, node.args[1]): cast(int, node.args[2]) for node in calls}
+    return Accumulation(cast(int, calls[0].args[3]), leaves) if calls else None
+
+
 def end() -> None:
     """It has run."""
     _running.targets = {}
 
 
-def accumulate(gradient: Tensor, position: int) -> Tensor | None:
+def accumulate(gradient: Tensor, position: int, leaf: int, inputs: int) -> Tensor | None:
     """Add a gradient into its leaf's `.grad`, if it is one that can be; else return it.
+
+    It is the gradient at `position`, of tensor `leaf` of so many `inputs` of the forward.
 
     As torch does it (torch/csrc/autograd/functions/accumulate_grad.h, accumulateGrad): in place.
     """

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from fastsa.errors import IllegalPlan
 from fastsa.planner.plan import Plan
 from fastsa.planner.step import Order
+from fastsa.profiler.accumulation import Accumulation
 from fastsa.profiler.capture import (
     BACKWARD,
     FORWARD,
@@ -84,7 +85,8 @@ class _Emitter:
         self.states: dict[fx.Node, fx.Node] = {}  # random joint node -> its saved state
         self.crossing: dict[fx.Node, None] = {}  # copies the backward reads from the forward
         self.position = 0
-        self.gradients = _gradients(capture)
+        self.accumulation = Accumulation.of(capture)
+        self.gradients = _gradients(capture, self.accumulation)
         self.given: dict[int, fx.Node] = {}  # position of a gradient -> what is returned for it
 
     def emit(self) -> fx.GraphModule:
@@ -144,7 +146,8 @@ class _Emitter:
         """Where a gradient is made for the last time, it may be added into `.grad` at once."""
         for i in self.gradients.get(op, ()):
             gradient = self.resolve_leaf(self.returned[i])
-            call = self.graph.call_function(accumulate, (gradient, i))
+            leaf = (self.accumulation.input_of[i], self.accumulation.inputs)
+            call = self.graph.call_function(accumulate, (gradient, i, *leaf))
             call.meta = {"val": self.returned[i].meta["val"], "partitioner_tag": "is_backward"}
             call.meta[POSITION] = self.position
             self.given[i] = call
@@ -219,11 +222,12 @@ class _Emitter:
             self.crossing[found] = None
 
 
-def _gradients(capture: Capture) -> dict[int, list[int]]:
+def _gradients(capture: Capture, accumulation: Accumulation) -> dict[int, list[int]]:
     """By op of the backward: the positions of the gradients that are in what it makes."""
     maker = {v: op for op in capture.graph.ops if op.segment == BACKWARD for v in op.outputs}
     found: dict[int, list[int]] = {}
-    for position, value in enumerate(capture.gradient_values):
+    for position in accumulation.input_of:
+        value = capture.gradient_values[position]
         if value in maker:
             found.setdefault(maker[value].id, []).append(position)
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import fx
 
 from fastsa.errors import InfeasibleBudget, reason
-from fastsa.profiler.accumulation import Accumulation
+from fastsa.profiler.accumulation import Accumulation, accumulated_values, has_gradient
 from fastsa.profiler.calls import CallLog
 from fastsa.profiler.capture import Capture, capture, device_of, outside_op
 from fastsa.profiler.device import device_name
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 class PlannedRegion(Region):
     """A region that runs in its plan's order, or as torch would if there is no plan for it.
 
-    `is_whole`: whether it is all of a model, as far as anybody can tell.
+    `is_whole`: whether it is all of a model, as far as anybody can tell. `inputs` are an example
+    of the forward's.
     """
 
-    def __init__(self, job: Job, *, is_whole: bool) -> None:
+    def __init__(self, job: Job, inputs: Sequence[Any] = (), *, is_whole: bool) -> None:
         self.job = job
         self.is_whole = is_whole
+        self._have_gradients = [has_gradient(value) for value in inputs]
         self.lookup: Lookup | None = None
         self.recalled: Decision | None = None
         self.calls = 0
@@ -64,6 +66,7 @@ class PlannedRegion(Region):
         with job.ranks.meeting() as met:
             name = device_name(device)
             captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
+            captured.accumulated = accumulated_values(captured, self._have_gradients)
             self._count(captured)
             decision = met.decision(
                 captured.graph,
@@ -73,11 +76,15 @@ class PlannedRegion(Region):
                 ),
             )
             modules = partition(captured, decision.order(captured.graph))
-        self.accumulation = Accumulation(captured)
         job.planned(decision, self, device, captured)
         if self.lookup is not None:
             self.lookup.planned(decision.plan_id, captured.graph.hash(), captured.device)
         return modules
+
+    def backward_compiled(self, module: fx.GraphModule) -> None:
+        """Find out which gradients it can add into `.grad`."""
+        super().backward_compiled(module)
+        self.accumulation = accumulate.written_in(module)
 
     def _recalled(self, captured: Capture) -> Decision | None:
         """What was decided before the region was traced, if it is what was then expected."""

@@ -10,7 +10,6 @@ from random_plans import random_plan
 from test_bits import WithPlan
 from torch import fx, nn
 
-from fastsa.profiler.accumulation import Accumulation
 from fastsa.profiler.capture import capture
 from fastsa.profiler.region import Modules, compile_region
 from fastsa.runtime import accumulate
@@ -37,10 +36,14 @@ class Accumulates(WithPlan):
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         captured = capture(joint, num_fwd_outputs, name="test", device_name="cpu")
-        self.accumulation = Accumulation(captured)
         return partition(captured, self.choose(captured))
 
+    def backward_compiled(self, module: fx.GraphModule) -> None:
+        super().backward_compiled(module)
+        self.accumulation = accumulate.written_in(module)
+
     def backward_begins(self, arguments: Sequence[Any]) -> None:
+        assert self.accumulation is not None
         self.expected = accumulate.begin(self.accumulation, arguments)
 
     def backward_ended(self, gradients: Sequence[Any]) -> None:
