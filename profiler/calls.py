@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -21,7 +21,8 @@ class Call(Generic[R]):
 
     Storages are addresses at the time: of the forward's arguments and outputs, of the tangents
     and the gradients of the backward; 0 stands for no tensor. `forward` and `backward` count the
-    stretches of the step in which a region runs, in the order they ran.
+    stretches of the step in which a region runs, in the order they ran. `accumulated` are the
+    positions of gradients that go into a `.grad` of before: they end with the backward.
     """
 
     region: R
@@ -32,6 +33,7 @@ class Call(Generic[R]):
     tangents: tuple[int, ...] = ()
     tangent_bytes: tuple[int, ...] = ()
     gradients: tuple[int, ...] = ()
+    accumulated: frozenset[int] = frozenset()
     whole: bool = False  # whether the backward has come to its end
 
 
@@ -59,7 +61,9 @@ class CallLog(Generic[R]):
         if self._end() is not None and self._running is not None:
             self._running.outputs = addresses(outputs)
 
-    def backward_begins(self, region: R, tangents: Sequence[Any]) -> None:
+    def backward_begins(
+        self, region: R, tangents: Sequence[Any], accumulated: Collection[int] = ()
+    ) -> None:
         """A backward is about to run on `tangents`."""
         open_ = (c for c in reversed(self.calls) if c.region is region and c.backward is None)
         self._running = next(open_, None)
@@ -67,6 +71,7 @@ class CallLog(Generic[R]):
         if self._running is not None:
             self._running.backward = number
             self._running.tangents = addresses(tangents)
+            self._running.accumulated = frozenset(accumulated)
             self._running.tangent_bytes = storage_sizes(tangents)
 
     def backward_ended(self, gradients: Sequence[Any]) -> None:

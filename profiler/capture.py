@@ -57,7 +57,8 @@ class Capture:
 
     `nodes[i]` is op i's node, None for the outside; `folded` are the nodes that are no ops;
     `output_values[i]` is the value behind the forward's output i, None for a view of an input;
-    `gradient_values` are the same for the backward's outputs.
+    `gradient_values` are the same for the backward's outputs; `accumulated` are those of them that
+    go into a `.grad` that was there when the region was compiled.
     """
 
     joint: fx.GraphModule
@@ -67,6 +68,7 @@ class Capture:
     folded: frozenset[fx.Node]
     output_values: tuple[int | None, ...]
     gradient_values: tuple[int | None, ...]
+    accumulated: frozenset[int] = frozenset()
 
     @property
     def device(self) -> torch.device:
@@ -419,8 +421,9 @@ class _Builder:
         if node.is_impure(impure_random=False):
             return False
         read = {storage_key(t) for a in node.all_input_nodes for t in tensors(a)}
-        # What the script gets it may change in place before the backward.
-        if read & self.returned:
+        # What the script gets it may change in place before the backward, and may hold to the end.
+        made = {storage_key(t) for t in tensors(node)}
+        if (read | made) & self.returned:
             return False
         # A buffer written in this step holds its *new* value by the time of a recomputation.
         return only_updates_statistics(node) or not read & self.mutated

@@ -25,6 +25,7 @@ from fastsa.errors import FastsaError, reason
 from fastsa.planner.graph import Graph
 from fastsa.profiler import minimum_budget as minimum
 from fastsa.profiler import profile as records
+from fastsa.profiler.accumulation import Accumulation
 from fastsa.profiler.allocator import Allocator, is_taken, recorder
 from fastsa.profiler.assembly import assemble, ending, model_name, signature
 from fastsa.profiler.calls import CallLog
@@ -62,6 +63,7 @@ class CapturedRegion(Region):
     def __init__(self, owner: Recorder) -> None:
         self.owner = owner
         self.capture: Capture | None = None
+        self.accumulation: Accumulation | None = None
 
     def partition(
         self, joint: fx.GraphModule, num_fwd_outputs: int
@@ -74,6 +76,7 @@ class CapturedRegion(Region):
             self.capture = capture(
                 joint, num_fwd_outputs, name=self.owner.model_name(), device_name=name
             )
+            self.accumulation = Accumulation.of(self.capture)
             self.owner.captured(self)
         except Exception as error:  # noqa: BLE001  the script must run on
             self.capture = None
@@ -97,9 +100,11 @@ class CapturedRegion(Region):
 
     def backward_begins(self, arguments: Sequence[Any]) -> None:
         """A stretch begins; the tangents come after what was saved."""
-        if self.log is not None and self.capture is not None:
-            count = len(outside_op(self.capture.graph).outputs) - 1
-            self.log.backward_begins(self, arguments[len(arguments) - count :])
+        if self.log is None or self.capture is None or self.accumulation is None:
+            return
+        count = len(outside_op(self.capture.graph).outputs) - 1
+        accumulated = self.accumulation.targets(arguments)
+        self.log.backward_begins(self, arguments[len(arguments) - count :], accumulated)
 
     def backward_ended(self, gradients: Sequence[Any]) -> None:
         """It ends."""

@@ -18,6 +18,7 @@ from torch._guards import CompileContext
 from torch.fx.graph import _BoxedCodeGen
 
 from fastsa.errors import FastsaWarning
+from fastsa.profiler.tangents import Tangents, write_down
 
 Boxed = Callable[[list[Any]], Sequence[Any]]
 Modules = tuple[fx.GraphModule, fx.GraphModule]
@@ -37,9 +38,15 @@ class Region:
     The other methods are told when the two run; what they raise becomes a warning.
     """
 
+    tangents: Tangents | None = None
+
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         """Split the joint graph. The base class does what torch does when nothing is planned."""
         return default_partition(joint, (), num_fwd_outputs=num_fwd_outputs)
+
+    def backward_compiled(self, module: fx.GraphModule) -> None:
+        """The backward's graph, traced or out of torch's cache, is about to become a function."""
+        self.tangents = Tangents.of(module)
 
     def forward_begins(self, arguments: Sequence[Any]) -> None:
         """The forward is about to run. References to its arguments must not be kept."""
@@ -59,12 +66,30 @@ class Region:
 
 def code(region: Region, module: fx.GraphModule, part: Part) -> Boxed:
     """A graph as a function that tells its region when it runs."""
-    run = boxed(module)
+    if part == "inference":
+        return boxed(module)
     if part == "forward":
-        return _told(run, region.forward_begins, region.forward_ended)
-    if part == "backward":
-        return _told(run, region.backward_begins, region.backward_ended)
-    return run
+        return _told(boxed(module), _forward_begins(region), region.forward_ended)
+    region.backward_compiled(module)
+    return _told(boxed(module), _backward_begins(region), region.backward_ended)
+
+
+def _forward_begins(region: Region) -> Hook:
+    def begins(arguments: list[Any]) -> None:
+        if region.tangents is not None:
+            region.tangents.may_be_missing()
+        region.forward_begins(arguments)
+
+    return begins
+
+
+def _backward_begins(region: Region) -> Hook:
+    def begins(arguments: list[Any]) -> None:
+        if region.tangents is not None:
+            region.tangents.fill(arguments)
+        region.backward_begins(arguments)
+
+    return begins
 
 
 def compile_region(
@@ -83,7 +108,9 @@ def compile_region(
         partitioned = True
         joint.graph.eliminate_dead_code()
         joint.recompile()
-        return region.partition(joint, num_fwd_outputs)
+        forward, backward = region.partition(joint, num_fwd_outputs)
+        region.tangents = write_down(joint, backward)
+        return forward, backward
 
     def compile_forward(module: fx.GraphModule, inputs: object) -> Boxed:
         return make_code(region, module, "forward" if partitioned else "inference")
@@ -168,7 +195,7 @@ def _restore_random_state(state: tuple[torch.Tensor, list[torch.Tensor]]) -> Non
         torch.cuda.set_rng_state_all(state[1])
 
 
-Hook = Callable[[Sequence[Any]], None]
+Hook = Callable[[list[Any]], None]
 
 
 def boxed(module: fx.GraphModule) -> Boxed:
@@ -200,7 +227,7 @@ def _told(run: Boxed, begins: Hook, ended: Hook) -> Boxed:
     return told
 
 
-def _safely(hook: Hook, tensors: Sequence[Any]) -> None:
+def _safely(hook: Callable[[Any], None], tensors: Sequence[Any]) -> None:
     try:
         hook(tensors)
     except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job

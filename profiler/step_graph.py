@@ -8,7 +8,7 @@ another reads is one value. Recomputation stays inside its region.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -40,6 +40,11 @@ class Part:
         self.reads = inputs_read(capture)
         self.writes = inputs_written(capture.joint)
         self.outside = outside_op(graph)
+
+
+def left_over(values: Sequence[int | None], accumulated: Collection[int]) -> list[int | None]:
+    """The gradients that outlive their backward: not those that went into a `.grad` of before."""
+    return [None if i in accumulated else value for i, value in enumerate(values)]
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,7 @@ class _Joiner(Generic[R]):
         returned = call.outputs if stretch.segment == FORWARD else call.gradients
         values = part.capture.output_values
         if stretch.segment == BACKWARD:
-            values = part.capture.gradient_values
+            values = left_over(part.capture.gradient_values, call.accumulated)
         self.meet_returned(call, returned, values, stretch.last)
 
     def meet_inputs(self, call: Call[R], moment: int) -> None:
@@ -332,7 +337,8 @@ class _Gap(Generic[R]):
     def __init__(self, joiner: _Joiner[R], last: int) -> None:
         self.joiner = joiner
         self.last = last
-        self.passing = 0  # bytes alive now that will not outlive the gap
+        self.alive: set[Block] = set()  # what is made here and will not outlive the gap
+        self.passing = 0  # bytes of them
         self.most = 0  # the most of them since the last op
         self.before: int | None = None  # the value that keeps the ops in order
         self.pending: dict[int, None] = {}
@@ -352,10 +358,12 @@ class _Gap(Generic[R]):
             self.read([joiner.value_of[died]])
             self.op()
         elif counts and born is not None:
+            self.alive.add(born)
             self.passing += born.bytes
             self.most = max(self.most, self.passing)
-        elif counts and died is not None:
-            self.passing = max(0, self.passing - died.bytes)
+        elif died in self.alive:
+            self.alive.remove(died)
+            self.passing -= died.bytes
 
     def flush(self) -> None:
         """Account for what was needed for a moment."""

@@ -33,8 +33,12 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from fastsa import __version__
 from fastsa.profiler.region import Boxed, Part, Region, code
+from fastsa.profiler.tangents import tangent
+from fastsa.runtime.accumulate import accumulate
 
-_REPEATABLE = frozenset({run_and_save_rng_state, run_with_rng_state, operator.getitem})
+_REPEATABLE = frozenset(
+    {run_and_save_rng_state, run_with_rng_state, operator.getitem, accumulate, tangent}
+)
 """Calls other than ops that mean the same in another process."""
 
 

@@ -25,6 +25,7 @@ from fastsa.planner.step import (
 )
 from fastsa.planner.tied import is_tied
 from fastsa.planner.validation import validate
+from fastsa.profiler.accumulation import accumulating
 from fastsa.profiler.capture import Capture
 from fastsa.profiler.device import available_bytes, device_name, versions
 from fastsa.profiler.resident import live_bytes, pending_optimizer_bytes
@@ -130,12 +131,14 @@ def subject(
     """
     captured_hash, device = captured.graph.hash(), captured.device
     found = known(captured_hash, device, store, model=model, shape=shape, alone=alone)
-    if found is not None:
+    if found is None:
+        graph = measure(captured)
+        if store:
+            store.add_graph(graph, captured_hash)
+        found = _subject(graph, captured_hash, device, store, model, shape)
+    if region_names(found.graph):
         return found
-    graph = measure(captured)
-    if store:
-        store.add_graph(graph, captured_hash)
-    return _subject(graph, captured_hash, device, store, model, shape)
+    return msgspec.structs.replace(found, graph=accumulating(found.graph, captured.accumulated))
 
 
 def known(

@@ -11,15 +11,17 @@ from typing import Any, TypeVar
 
 import msgspec
 import torch
-from torch import fx
+from torch import fx, nn
 
 from fastsa.cache.store import Store
 from fastsa.errors import FastsaWarning, InfeasibleBudget, StoreUnusable, reason
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import region_names
+from fastsa.profiler.accumulation import has_gradient
 from fastsa.profiler.capture import Capture
-from fastsa.profiler.region import Region, covers_frame
+from fastsa.profiler.hooks import parameters
+from fastsa.profiler.region import Region, compile_region, covers_frame
 from fastsa.profiler.step_graph import Part
 from fastsa.runtime.check import StepCheck
 from fastsa.runtime.decision import (
@@ -55,6 +57,7 @@ class Job:
         self.can_switch = False  # whether whoever runs the model compiles it again on demand
         self.root_frame: int | None = None  # of the model that is being compiled
         self.generation = 0  # goes up when it has to
+        self.accumulates = False  # whether it has switched because of gradients of before
         self.model = "model"
         self.shape = ""
         self.command: tuple[str, ...] = ()
@@ -62,6 +65,7 @@ class Job:
         self.run: Run | None = None
         self.on_planned: Callable[[Decision], None] = lambda decision: None
         self._parts: dict[Region, Capture] | None = {}
+        self._whole: set[str | None] = set()  # regions that were all of a model before the switch
         self._warned: set[str] = set()
         self._closed = False
         self.process = os.getpid()
@@ -70,7 +74,9 @@ class Job:
         """Compile one Dynamo graph; it becomes a region if gradients are taken through it."""
         self.compiled += 1
         is_whole = self.root_frame is None or covers_frame(gm, self.root_frame)
-        region = PlannedRegion(self, is_whole=is_whole)
+        region = PlannedRegion(self, example_inputs, is_whole=is_whole)
+        if self.accumulates:  # starts do not know that
+            return compile_region(region, gm, example_inputs)
         return compile_planned(self, region, gm, example_inputs)
 
     # Deciding ---------------------------------------------------------------------------------
@@ -81,9 +87,11 @@ class Job:
         Of a step of several regions that is known, the first to be captured decides for all. If
         it is not known, each gets the plan with the lowest peak until the step has been seen.
         """
-        covering = self.covering(captured.graph.hash())
+        captured_hash = captured.graph.hash()
+        covering = self.covering(captured_hash)
         if covering is not None:
             return covering
+        is_whole = is_whole or captured_hash in self._whole
         return self._with_store(lambda store: self._decide(captured, store, needs, is_whole))
 
     def covering(self, captured_hash: str) -> Decision | None:
@@ -106,7 +114,10 @@ class Job:
         is_known = bool(region_names(what.graph))
         if self.may_switch and not is_known and (is_another or not is_whole):
             return provisional(what, self.settings, store)
-        return decide(what, self.settings, store, budget_bytes=self.budget_bytes, needs=needs)
+        settings = self.settings
+        if self.accumulates:  # there is no way back: if the budget cannot be met, come close
+            settings = msgspec.structs.replace(settings, best_effort=True)
+        return decide(what, settings, store, budget_bytes=self.budget_bytes, needs=needs)
 
     @property
     def budget_bytes(self) -> int | None:
@@ -142,12 +153,38 @@ class Job:
         if decision in self.decisions:
             return  # as a part of a step that is planned already
         self.decisions.append(decision)
+        is_over = decision.predicted_peak_bytes > decision.budget_bytes
+        if self.accumulates and is_over and not self.settings.best_effort:
+            self.warn(
+                f"the budget of {format_bytes(decision.budget_bytes)} cannot be met beside the "
+                "gradients of earlier micro-batches: "
+                f"{format_bytes(decision.predicted_peak_bytes)} is the lowest peak found"
+            )
         if len(self.decisions) > 1 and self.watch.check.steps <= 1 and not self.may_switch:
             self.warn(
                 "the model is captured as several regions and the budget holds for each alone: "
                 "the step's peak may be higher until the next start, which knows the step"
             )
         self.on_planned(decision)
+
+    def called_again(self, model: nn.Module) -> None:
+        """A model is about to be called again, perhaps with gradients that no plan counts on.
+
+        They are resident then. The plan that is made for it serves the first micro-batch of a
+        step too, which finds none and leaves as many.
+        """
+        if not self.may_switch or self.accumulates or self._parts is None or not self.decisions:
+            return
+        if any(region_names(d.graph) or d.is_provisional for d in self.decisions):
+            return  # of a step that was recorded with its gradients, or will be
+        if any(map(has_gradient, parameters(model))):
+            self.accumulates = True
+            self._whole = {d.captured_hash for d in self.decisions}
+            self.decisions = []
+            self._parts = {}
+            self.generation += 1
+            if self.watch is not None:
+                self.watch.start_again()
 
     # Watching ---------------------------------------------------------------------------------
 

@@ -88,6 +88,7 @@ class Launch:
         return self._first_call(module, call)
 
     def _called_again(self, module: nn.Module, call: Call) -> Any:
+        self.job.called_again(module)
         if self._roots[module] == self.job.generation:
             return call()
         self._roots[module] = self.job.generation

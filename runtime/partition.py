@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from fastsa.errors import IllegalPlan
 from fastsa.planner.plan import Plan
 from fastsa.planner.step import Order
+from fastsa.profiler.accumulation import Accumulation
 from fastsa.profiler.capture import (
     BACKWARD,
     FORWARD,
@@ -30,6 +31,7 @@ from fastsa.profiler.capture import (
     only_updates_statistics,
 )
 from fastsa.runtime import rng
+from fastsa.runtime.accumulate import accumulate
 
 POSITION = "fastsa_position"
 """Node metadata: the position in the plan's sequence that a node was emitted for."""
@@ -74,13 +76,18 @@ class _Emitter:
         self.segments = [
             plan.sequence[starts[i] : starts[i + 1]] for i in (FORWARD, OUTSIDE, BACKWARD)
         ]
+        self.returned: list[Argument] = []  # by the joint graph's backward
         self.runs = Counter(capture.nodes[op] for op in plan.sequence)
+        self.left = Counter(self.runs)
         self.newest: dict[fx.Node, fx.Node] = {}  # joint node -> its newest copy
         self.made_of: dict[fx.Node, tuple[fx.Node, ...]] = {}  # folded node -> copies it read
         self.phase_of: dict[fx.Node, int] = {}  # copy -> phase
         self.states: dict[fx.Node, fx.Node] = {}  # random joint node -> its saved state
         self.crossing: dict[fx.Node, None] = {}  # copies the backward reads from the forward
         self.position = 0
+        self.accumulation = Accumulation.of(capture)
+        self.gradients = _gradients(capture, self.accumulation)
+        self.given: dict[int, fx.Node] = {}  # position of a gradient -> what is returned for it
 
     def emit(self) -> fx.GraphModule:
         for node in self.joint.graph.nodes:
@@ -89,12 +96,16 @@ class _Emitter:
         output = next(iter(self.joint.graph.find_nodes(op="output")))
         leaves = pytree.arg_tree_leaves(*output.args)
         count = self.capture.num_fwd_outputs
+        self.returned = leaves[count:]
         self.run_segment(self.segments[FORWARD])
         forward_outputs = [self.resolve_leaf(leaf) for leaf in leaves[:count]]
         self.position += len(self.segments[OUTSIDE])
         self.enter_backward()
         self.run_segment(self.segments[BACKWARD])
-        backward_outputs = [self.resolve_leaf(leaf) for leaf in leaves[count:]]
+        backward_outputs = [
+            self.given[i] if i in self.given else self.resolve_leaf(leaf)
+            for i, leaf in enumerate(self.returned)
+        ]
         made = self.graph.output((*forward_outputs, *backward_outputs))
         made.meta = dict(output.meta)
         self.graph.lint()
@@ -126,7 +137,20 @@ class _Emitter:
                     "the outside op is in a captured segment", hint="remove the plan and plan again"
                 )
             self.run(node)
+            self.left[node] -= 1
+            if not self.left[node]:
+                self.accumulate(op)
             self.position += 1
+
+    def accumulate(self, op: int) -> None:
+        """Where a gradient is made for the last time, it may be added into `.grad` at once."""
+        for i in self.gradients.get(op, ()):
+            gradient = self.resolve_leaf(self.returned[i])
+            leaf = (self.accumulation.input_of[i], self.accumulation.inputs)
+            call = self.graph.call_function(accumulate, (gradient, i, *leaf))
+            call.meta = {"val": self.returned[i].meta["val"], "partitioner_tag": "is_backward"}
+            call.meta[POSITION] = self.position
+            self.given[i] = call
 
     def enter_backward(self) -> None:
         # Views are made again from what is saved: saving the view too would keep a name alive.
@@ -196,3 +220,14 @@ class _Emitter:
     def cross(self, found: fx.Node) -> None:
         if self.phase == BACKWARD and self.phase_of.get(found, FORWARD) == FORWARD:
             self.crossing[found] = None
+
+
+def _gradients(capture: Capture, accumulation: Accumulation) -> dict[int, list[int]]:
+    """By op of the backward: the positions of the gradients that are in what it makes."""
+    maker = {v: op for op in capture.graph.ops if op.segment == BACKWARD for v in op.outputs}
+    found: dict[int, list[int]] = {}
+    for position in accumulation.input_of:
+        value = capture.gradient_values[position]
+        if value in maker:
+            found.setdefault(maker[value].id, []).append(position)
+    return found

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import fx
 
 from fastsa.errors import InfeasibleBudget, reason
+from fastsa.profiler.accumulation import Accumulation, accumulated_values, has_gradient
 from fastsa.profiler.calls import CallLog
 from fastsa.profiler.capture import Capture, capture, device_of, outside_op
 from fastsa.profiler.device import device_name
 from fastsa.profiler.region import Modules, Region
+from fastsa.runtime import accumulate
 from fastsa.runtime.aot_cache import Lookup
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.partition import partition
@@ -24,16 +26,19 @@ if TYPE_CHECKING:
 class PlannedRegion(Region):
     """A region that runs in its plan's order, or as torch would if there is no plan for it.
 
-    `is_whole`: whether it is all of a model, as far as anybody can tell.
+    `is_whole`: whether it is all of a model, as far as anybody can tell. `inputs` are an example
+    of the forward's.
     """
 
-    def __init__(self, job: Job, *, is_whole: bool) -> None:
+    def __init__(self, job: Job, inputs: Sequence[Any] = (), *, is_whole: bool) -> None:
         self.job = job
         self.is_whole = is_whole
+        self._have_gradients = [has_gradient(value) for value in inputs]
         self.lookup: Lookup | None = None
         self.recalled: Decision | None = None
         self.calls = 0
         self._is_counted = False  # not if it comes out of torch's cache
+        self.accumulation: Accumulation | None = None
         self._outputs = self._tangents = 0  # how many
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
@@ -61,6 +66,7 @@ class PlannedRegion(Region):
         with job.ranks.meeting() as met:
             name = device_name(device)
             captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
+            captured.accumulated = accumulated_values(captured, self._have_gradients)
             self._count(captured)
             decision = met.decision(
                 captured.graph,
@@ -77,6 +83,11 @@ class PlannedRegion(Region):
             kept = None if decision.plan_id is None else order.digest()
             self.lookup.planned(kept, captured_hash, captured.device)
         return modules
+
+    def backward_compiled(self, module: fx.GraphModule) -> None:
+        """Find out which gradients it can add into `.grad`."""
+        super().backward_compiled(module)
+        self.accumulation = accumulate.written_in(module)
 
     def _recalled(self, captured: Capture) -> Decision | None:
         """What was decided before the region was traced, if it is what was then expected."""
@@ -108,12 +119,17 @@ class PlannedRegion(Region):
             self._log.forward_ended(outputs[: self._outputs])
 
     def backward_begins(self, arguments: Sequence[Any]) -> None:
-        """A stretch of the recorded step begins."""
+        """Find the gradients to add into `.grad`; a stretch of the recorded step begins."""
+        accumulated: Collection[int] = ()
+        if self.accumulation is not None:
+            accumulated = accumulate.begin(self.accumulation, arguments)
         if self._log is not None:
-            self._log.backward_begins(self, arguments[len(arguments) - self._tangents :])
+            tangents = arguments[len(arguments) - self._tangents :]
+            self._log.backward_begins(self, tangents, accumulated)
 
     def backward_ended(self, gradients: Sequence[Any]) -> None:
         """A stretch of the recorded step ends, and the ranks are past their first."""
+        accumulate.end()
         self.job.ranks.has_trained = True
         if self._log is not None:
             self._log.backward_ended(gradients)
