@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from fastsa.cache.keys import bare
 from fastsa.errors import BadInput
+from fastsa.runtime import verdict
 
-Kind = Literal["profile", "graph", "plan", "run"]
+Kind = Literal["profile", "graph", "plan", "run", "verdict"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SHORTEST_PREFIX = 4
@@ -30,7 +31,7 @@ class Row(msgspec.Struct, frozen=True):
 
     Bytes of profiles and runs are the whole process's on the device, bytes of plans the step's
     own. `peak_origin` and `seconds_origin` say whether these were measured or predicted. `curve`
-    is the id of the curve a plan is one of.
+    is the id of the curve a plan is one of; `checked` is the latest verdict on it, in a few words.
     """
 
     kind: Kind
@@ -46,6 +47,7 @@ class Row(msgspec.Struct, frozen=True):
     seconds: float | None = None
     status: str | None = None
     curve: str | None = None
+    checked: str | None = None
 
 
 class Removal(msgspec.Struct, frozen=True):
@@ -55,6 +57,7 @@ class Removal(msgspec.Struct, frozen=True):
     graphs: tuple[str, ...] = ()
     plans: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()
 
 
 _NONE: tuple[str, ...] = ()
@@ -75,10 +78,13 @@ _LISTS: dict[Kind, str] = {
             ORDER BY same.profile IS NULL, number DESC LIMIT 1)
         ORDER BY graphs.number DESC""",
     "plan": """
-        SELECT 'plan' kind, plans.id, coalesce(profiles.model, name) model, shape, plans.device,
-               plans.created, budget_bytes, plans.peak_bytes, 'predicted' peak_origin, seconds,
-               'predicted' seconds_origin, status, curve
+        SELECT 'plan' kind, plans.id, coalesce(profiles.model, name) model, profiles.shape,
+               plans.device, plans.created, plans.budget_bytes, plans.peak_bytes,
+               'predicted' peak_origin, seconds, 'predicted' seconds_origin, status, curve,
+               identical_to_compiled, within_budget, steps, verdicts.created verdict_created
         FROM plans
+        LEFT JOIN verdicts ON verdicts.number = (
+            SELECT max(number) FROM verdicts same WHERE same.plan = plans.id)
         LEFT JOIN graphs ON graphs.number = (
             SELECT number FROM graphs same WHERE same.hash = plans.graph
             ORDER BY same.profile IS NULL, number DESC LIMIT 1)
@@ -92,6 +98,14 @@ _LISTS: dict[Kind, str] = {
                iif(measured_step_seconds IS NULL, 'predicted', 'measured') seconds_origin,
                'plan ' || plan_origin status
         FROM runs ORDER BY number DESC""",
+    "verdict": """
+        SELECT 'verdict' kind, id, model, shape, device, created, budget_bytes,
+               coalesce(measured_peak_bytes, predicted_peak_bytes) peak_bytes,
+               iif(measured_peak_bytes IS NULL, 'predicted', 'measured') peak_origin,
+               coalesce(measured_step_seconds, predicted_step_seconds) seconds,
+               iif(measured_step_seconds IS NULL, 'predicted', 'measured') seconds_origin,
+               identical_to_compiled, within_budget, steps, created verdict_created
+        FROM verdicts ORDER BY number DESC""",
 }
 
 _IDS = {
@@ -99,17 +113,25 @@ _IDS = {
     "graph": "SELECT DISTINCT hash id FROM graphs WHERE hash >= ? AND hash < ?",
     "plan": "SELECT id FROM plans WHERE id >= ? AND id < ?",
     "run": "SELECT id FROM runs WHERE id >= ? AND id < ?",
+    "verdict": "SELECT id FROM verdicts WHERE id >= ? AND id < ?",
 }
 
 
 def listed(connection: sqlite3.Connection, kind: Kind | None) -> list[Row]:
     """Everything of one kind, or of all kinds, latest first."""
     kinds = KINDS if kind is None else (kind,)
-    return [
-        msgspec.convert(dict(row), Row)
-        for each in kinds
-        for row in connection.execute(_LISTS[each])
-    ]
+    return [_row(dict(row)) for each in kinds for row in connection.execute(_LISTS[each])]
+
+
+def _row(columns: dict[str, Any]) -> Row:
+    created = columns.get("verdict_created")
+    if created is not None:
+        identical, within = (
+            None if columns[name] is None else bool(columns[name])
+            for name in ("identical_to_compiled", "within_budget")
+        )
+        columns["checked"] = verdict.told(identical, within, columns["steps"], created)
+    return msgspec.convert(columns, Row)
 
 
 def resolve(connection: sqlite3.Connection, prefix: str) -> Item:
@@ -141,11 +163,13 @@ def _ambiguous(wanted: str, found: list[Item]) -> BadInput:
 
 
 def removal(connection: sqlite3.Connection, item: Item) -> Removal:
-    """What goes with `item`: a profile's graphs, a graph's plans, a plan's runs.
+    """What goes with `item`: a profile's graphs, a graph's plans, a plan's runs and verdicts.
 
     A graph stays while another profile has it.
     """
-    profiles, graphs, plans, runs = ((item.id,) if item.kind == kind else _NONE for kind in KINDS)
+    profiles, graphs, plans, runs, verdicts = (
+        (item.id,) if item.kind == kind else _NONE for kind in KINDS
+    )
     for profile in profiles:
         graphs += _ids(
             connection,
@@ -158,7 +182,8 @@ def removal(connection: sqlite3.Connection, item: Item) -> Removal:
         plans += _ids(connection, "SELECT id FROM plans WHERE graph = ?", graph)
     for plan in plans:
         runs += _ids(connection, "SELECT id FROM runs WHERE plan = ?", plan)
-    return Removal(profiles, graphs, plans, runs)
+        verdicts += _ids(connection, "SELECT id FROM verdicts WHERE plan = ?", plan)
+    return Removal(profiles, graphs, plans, runs, verdicts)
 
 
 def _ids(connection: sqlite3.Connection, sql: str, parameter: str) -> tuple[str, ...]:

@@ -15,7 +15,9 @@ from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.planner.step import region_names
 from fastsa.profiler.profile import Profile
+from fastsa.runtime.margin import Margin
 from fastsa.runtime.run import Run
+from fastsa.runtime.verdict import Verdict
 
 Record = dict[str, Any]
 
@@ -162,5 +164,41 @@ def run_record(run: Run, data: bytes) -> Record:
         "predicted_step_seconds": run.predicted_step_seconds,
         "measured_step_seconds": run.measured_step_seconds,
         "steps": run.steps,
+        **payload(data),
+    }
+
+
+def verdict_record(verdict: Verdict, data: bytes) -> Record:
+    """The row of a verdict whose document is `data`."""
+    return {
+        "id": integrity.checksum(data),
+        "plan": bare(verdict.plan),
+        "created": verdict.created,
+        "script": verdict.script,
+        "model": verdict.model,
+        "shape": verdict.shape,
+        "device": verdict.device,
+        "steps": verdict.steps,
+        "identical_to_compiled": verdict.identical_to_compiled,
+        "identical_to_eager": verdict.identical_to_eager,
+        "within_budget": verdict.within_budget,
+        "budget_bytes": verdict.budget_bytes,
+        "predicted_peak_bytes": verdict.predicted_peak_bytes,
+        "measured_peak_bytes": verdict.measured_peak_bytes,
+        "predicted_step_seconds": verdict.predicted_step_seconds,
+        "measured_step_seconds": verdict.measured_step_seconds,
+        **payload(data),
+    }
+
+
+def margin_record(margin: Margin, data: bytes) -> Record:
+    """The row of a margin whose document is `data`."""
+    return {
+        "id": integrity.checksum(data),
+        "graph": bare(margin.graph),
+        "device": margin.device,
+        "bytes": margin.bytes,
+        "run": bare(margin.run) or None,
+        "created": margin.created,
         **payload(data),
     }

@@ -253,13 +253,51 @@ _GRAPH_REGIONS = _columns(
     captured_hash=_HASH,
 )
 
-# Which captured regions a graph is of: a step graph joins several, a job knows the first.
+_VERDICTS = _columns(
+    number="INTEGER PRIMARY KEY",
+    id=_HASH + " UNIQUE",
+    plan=_HASH,
+    created="TEXT NOT NULL",
+    script="TEXT NOT NULL",
+    model="TEXT NOT NULL",
+    shape="TEXT NOT NULL",
+    device="TEXT NOT NULL",
+    steps=_BYTES,
+    identical_to_compiled="INTEGER CHECK ({0} IN (0, 1))",
+    identical_to_eager="INTEGER CHECK ({0} IN (0, 1))",
+    within_budget="INTEGER CHECK ({0} IN (0, 1))",
+    budget_bytes=_BYTES,
+    predicted_peak_bytes=_BYTES,
+    measured_peak_bytes="INTEGER CHECK ({0} >= 0)",
+    predicted_step_seconds=_SECONDS,
+    measured_step_seconds="REAL CHECK ({0} >= 0)",
+    sha256=_HASH,
+    payload="BLOB NOT NULL",
+)
+
+_MARGINS = _columns(
+    number="INTEGER PRIMARY KEY",
+    id=_HASH + " UNIQUE",
+    graph=_HASH,
+    device="TEXT NOT NULL",
+    bytes=_BYTES,
+    run="TEXT CHECK (length({0}) = 64)",
+    created="TEXT NOT NULL",
+    sha256=_HASH,
+    payload="BLOB NOT NULL",
+)
+
+# Which captured regions a graph is of: a step graph joins several, a job knows the first. What a
+# check of a plan found, and what is kept free of a graph's plans.
 _VERSION_4 = (
     f"CREATE TABLE graph_regions ({_GRAPH_REGIONS}, PRIMARY KEY (graph, region))"
     f" {_STRICT_NO_ROWID}",
     "CREATE INDEX graph_regions_by_captured_hash ON graph_regions (captured_hash)",
     """INSERT INTO graph_regions
        SELECT number, 0, captured_hash FROM graphs WHERE captured_hash IS NOT NULL""",
+    f"CREATE TABLE verdicts ({_VERDICTS}) {_STRICT}",
+    "CREATE INDEX verdicts_by_plan ON verdicts (plan)",
+    f"CREATE TABLE margins ({_MARGINS}, UNIQUE (graph, device)) {_STRICT}",
 )
 
 MIGRATIONS = (

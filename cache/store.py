@@ -1,4 +1,4 @@
-"""The store: one SQLite file with every profile, graph, plan and run."""
+"""The store: one SQLite file with every profile, graph, plan, run and verdict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -21,13 +21,18 @@ from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.plan import Plan
 from fastsa.planner.step import region_names
 from fastsa.profiler.profile import Profile
+from fastsa.runtime.margin import Margin
 from fastsa.runtime.run import Run
+from fastsa.runtime.verdict import Verdict
 
 COUNTING_SECONDS = 0.05  # a count is not worth a longer wait for another process
 REPAIR_SECONDS = 1.0
 MOST_QUARANTINED = 100  # rows kept for people to look at
 
 T = TypeVar("T")
+
+Document = Kind | Literal["margin"]
+"""What has a payload."""
 
 
 class StoredPlan(msgspec.Struct, frozen=True):
@@ -60,7 +65,7 @@ class ProfileSummary(msgspec.Struct, frozen=True):
 
 
 class Store:
-    """Profiles, graphs, plans and runs. Every method may raise StoreUnusable.
+    """Profiles, graphs, plans, runs, verdicts. Every method may raise StoreUnusable.
 
     Ids are hex and may be given with `sha256:`. Each `add_` is one transaction and returns the
     id; adding again what is there already changes nothing but mends it. Lookups treat a damaged
@@ -299,6 +304,44 @@ class Store:
         intact = self._intact("run", Run, "plan = ? ORDER BY number DESC", [bare(plan_id)], [])
         return [run for _, run in intact]
 
+    # Verdicts
+
+    def add_verdict(self, verdict: Verdict) -> str:
+        """Store what a check of a plan found."""
+        record = records.verdict_record(verdict, integrity.encode(verdict))
+        self._replace("verdicts", record)
+        return str(record["id"])
+
+    def verdict(self, verdict_id: str) -> Verdict:
+        """A stored verdict. Raises BadInput if there is none; a damaged one is StoreUnusable."""
+        return self._one("verdict", Verdict, verdict_id)[1]
+
+    def verdict_on(self, plan_id: str) -> Verdict | None:
+        """The latest verdict on a plan; damaged ones are passed over."""
+        where = "plan = ? ORDER BY number DESC"
+        intact = self._intact("verdict", Verdict, where, [bare(plan_id)], [])
+        return next((verdict for _, verdict in intact), None)
+
+    # Margins
+
+    def set_margin(self, margin: Margin) -> None:
+        """Keep so many bytes free of a graph's plans on a device; with none, forget it."""
+        record = records.margin_record(margin, integrity.encode(margin))
+
+        def work(connection: sqlite3.Connection) -> None:
+            where = [record["graph"], record["device"]]
+            connection.execute("DELETE FROM margins WHERE graph = ? AND device = ?", where)
+            if margin.bytes:
+                _insert(connection, "margins", record)
+
+        self._write(work)
+
+    def margin(self, graph_hash: str, device: str) -> Margin | None:
+        """What is kept free of a graph's plans on a device; a damaged row is none."""
+        where = "graph = ? AND device = ?"
+        intact = self._intact("margin", Margin, where, [bare(graph_hash), device], [])
+        return next((margin for _, margin in intact), None)
+
     # Everything
 
     def list_items(self, kind: Kind | None = None) -> list[Row]:
@@ -314,7 +357,8 @@ class Store:
         return self._connection.read(lambda c: items.removal(c, item))
 
     def remove(self, item: Item) -> Removal:
-        """Remove an item and what hangs on it: a profile's graphs, their plans, the plans' runs.
+        """Remove an item and what hangs on it: a profile's graphs, their plans, the plans' runs
+        and verdicts.
 
         What is left of a curve is single plans.
         """
@@ -324,7 +368,9 @@ class Store:
             for plan_id in doomed.plans:
                 _take_curve_apart(connection, plan_id)
             for table, column, ids in (
+                ("verdicts", "id", doomed.verdicts),
                 ("runs", "id", doomed.runs),
+                ("margins", "graph", doomed.graphs),
                 ("plans", "id", doomed.plans),
                 ("graphs", "hash", doomed.graphs),
                 ("profiles", "id", doomed.profiles),
@@ -373,7 +419,7 @@ class Store:
             ) from error
 
     def _intact(
-        self, kind: Kind, type_: type[T], where: str, parameters: list[Any], damage: list[str]
+        self, kind: Document, type_: type[T], where: str, parameters: list[Any], damage: list[str]
     ) -> Iterator[tuple[sqlite3.Row, T]]:
         """The undamaged rows, one payload read at a time; damaged ones are set aside.
 
@@ -390,7 +436,7 @@ class Store:
                 else:
                     yield row, document
 
-    def _quarantine(self, kind: Kind, row: sqlite3.Row, reason: str) -> None:
+    def _quarantine(self, kind: Document, row: sqlite3.Row, reason: str) -> None:
         """Move a damaged row out of the way. If that fails, the next lookup tries again."""
         number = row["number"]
         column = "hash" if kind == "graph" else "id"
@@ -421,14 +467,34 @@ def _encode_graph(graph: Graph) -> bytes:
     return integrity.encode(graph)
 
 
-def _document(kind: Kind, row: sqlite3.Row, type_: type[T]) -> T:
+def _document(kind: Document, row: sqlite3.Row, type_: type[T]) -> T:
     """The payload of a row. Raises Damaged, also if the columns tell of another document."""
     document = integrity.unpack(row["payload"], row["sha256"], type_)
-    if isinstance(document, Plan):
-        told = (row["graph"], row["status"], row["peak_bytes"], row["seconds"])
-        if told != (bare(document.graph), document.status, document.peak_bytes, document.seconds):
-            raise integrity.Damaged("its columns are not those of its payload")
+    if _told(row, document) != _tells(document):
+        raise integrity.Damaged("its columns are not those of its payload")
     return document
+
+
+def _told(row: sqlite3.Row, document: object) -> tuple[Any, ...]:
+    """The columns by which a row was found."""
+    if isinstance(document, Plan):
+        return row["graph"], row["status"], row["peak_bytes"], row["seconds"]
+    if isinstance(document, Verdict):
+        return (row["plan"],)
+    if isinstance(document, Margin):
+        return row["graph"], row["device"], row["bytes"]
+    return ()
+
+
+def _tells(document: object) -> tuple[Any, ...]:
+    """What the columns of a document's row must say."""
+    if isinstance(document, Plan):
+        return bare(document.graph), document.status, document.peak_bytes, document.seconds
+    if isinstance(document, Verdict):
+        return (bare(document.plan),)
+    if isinstance(document, Margin):
+        return bare(document.graph), document.device, document.bytes
+    return ()
 
 
 def _stored_plan(row: sqlite3.Row, plan: Plan) -> StoredPlan:

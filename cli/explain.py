@@ -116,10 +116,15 @@ def _of_store(id: str) -> Question:
             case "profile":
                 return _of_profile(store.profile(item.id), id)
             case "run":
-                used = store.run(item.id).plan
-                raise BadInput(
-                    f"{id} is a run", hint=f"explain its plan: fastsa explain {text.of_id(used)}"
-                )
+                raise _not_a_graph(id, "run", store.run(item.id).plan)
+            case "verdict":
+                raise _not_a_graph(id, "verdict", store.verdict(item.id).plan)
+
+
+def _not_a_graph(id: str, kind: str, plan_id: str) -> BadInput:
+    return BadInput(
+        f"{id} is a {kind}", hint=f"explain its plan: fastsa explain {text.of_id(plan_id)}"
+    )
 
 
 def _of_profile(profile: Profile, id: str) -> Question:

@@ -32,7 +32,7 @@ from fastsa.report.export import Format
 )
 @click.option("--region", type=int, help="Of a profile with several regions: which graph.")
 def command(id: str, output: Path | None, what: Format | None, region: int | None) -> None:
-    """Write a stored graph, plan, profile or run to a file.
+    """Write a stored graph, plan, profile, run or verdict to a file.
 
     ID is any unambiguous beginning of its id. The formats are in docs/formats.md and
     docs/exports.md.
@@ -65,3 +65,5 @@ def _document(store: Store, item: Item, what: Format, region: int | None) -> byt
             return store.plan(item.id).encode()
         case "run":
             return store.run(item.id).encode()
+        case "verdict":
+            return store.verdict(item.id).encode()

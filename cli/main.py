@@ -13,15 +13,16 @@ from fastsa.cli.errors import run_command
 COMMANDS = {
     "profile": "Record one real training step of a script.",
     "run": "Train a script within a memory budget.",
+    "check": "Hold planned steps of a script against unplanned ones, bit for bit.",
     "plan": "Find the fastest schedule of a graph within a budget.",
     "explain": "Say what makes the peak of a step or plan, and why.",
     "curve": "Find the fastest schedules at every budget, in one run.",
     "compare": "Hold fastsa against other ways to choose what to recompute.",
     "list": "List what is stored.",
-    "show": "Show a profile, graph, plan or run.",
+    "show": "Show a profile, graph, plan, run or verdict.",
     "report": "Draw a profile's memory and time, as one HTML file.",
     "diff": "Show how two profiles differ.",
-    "export": "Write a stored graph, plan, profile or run to a file.",
+    "export": "Write a stored graph, plan, profile, run or verdict to a file.",
     "import": "Store a profile from a file: PyTorch's memory snapshot, or fastsa's own.",
     "rm": "Remove what is stored, with what hangs on it.",
 }

@@ -19,7 +19,7 @@ def command(ids: tuple[str, ...], yes: bool) -> int:
     """Remove items from the store, with what hangs on them.
 
     A profile takes its graphs along unless another profile has them too, a graph its plans, a
-    plan its runs. Each ID is any unambiguous beginning of an id.
+    plan its runs and verdicts. Each ID is any unambiguous beginning of an id.
     """
     with Store.open() as store:
         chosen = [store.resolve(each) for each in ids]
@@ -49,6 +49,7 @@ def _count(removals: Iterable[Removal]) -> str:
         "graph": len({id for each in every for id in each.graphs}),
         "plan": len({id for each in every for id in each.plans}),
         "run": len({id for each in every for id in each.runs}),
+        "verdict": len({id for each in every for id in each.verdicts}),
     }
     words = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items() if count]
     return ", ".join(words) or "nothing"

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastsa.cli.errors import UserScript
-from fastsa.cli.script_options import cupy_option, cupy_pool, quiet_torch, script_arguments
+from fastsa.cli.script_options import (
+    cupy_option,
+    cupy_pool,
+    planning_options,
+    quiet_torch,
+    script_arguments,
+)
 from fastsa.errors import FastsaError
 
 if TYPE_CHECKING:
@@ -27,31 +32,7 @@ if TYPE_CHECKING:
         "help_option_names": ["-h", "--help"],
     },
 )
-@click.option("--budget", help="40GiB, 50% of the unplanned peak, or auto.")
-@click.option(
-    "--time-limit",
-    type=click.FloatRange(min=0),
-    default=5.0,
-    show_default=True,
-    help="Seconds of planning if no stored plan serves.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Searches side by side.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Of the random choices.",
-)
-@click.option(
-    "--best-effort", is_flag=True, help="If the budget cannot be met, train at the lowest peak."
-)
+@planning_options
 @click.option(
     "--rank-timeout",
     type=click.FloatRange(min=0),
@@ -59,14 +40,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds a rank of several waits for another.",
 )
-@click.option("--store", type=click.Path(path_type=Path), help="Store file [default: yours].")
 @cupy_option
 @script_arguments
 def command(
     module: bool,
     script: str,
     arguments: tuple[str, ...],
-    budget: str | None,
+    budget: str,
     cupy_on_torch: bool,
     **options: Any,
 ) -> UserScript:
@@ -82,8 +62,6 @@ def command(
     from fastsa.planner.budget import parse
     from fastsa.runtime.settings import Settings
 
-    if budget is None:
-        raise click.UsageError("Missing option '--budget'. Options of fastsa go before SCRIPT.")
     settings = Settings(budget=parse(budget), **options)
     return partial(_run, settings, script, arguments, module, cupy_on_torch)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -21,6 +22,52 @@ def script_arguments(function: F) -> F:
     ):
         function = decorate(function)
     return function
+
+
+def planning_options(function: F) -> F:
+    """Adds what a job that trains under a plan may be told: budget, search, store."""
+    for decorate in (
+        click.option(
+            "--store", type=click.Path(path_type=Path), help="Store file [default: yours]."
+        ),
+        click.option(
+            "--best-effort",
+            is_flag=True,
+            help="If the budget cannot be met, train at the lowest peak.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Of the random choices.",
+        ),
+        click.option(
+            "--threads",
+            type=click.IntRange(1, 1024),
+            default=1,
+            show_default=True,
+            help="Searches side by side.",
+        ),
+        click.option(
+            "--time-limit",
+            type=click.FloatRange(min=0),
+            default=5.0,
+            show_default=True,
+            help="Seconds of planning if no stored plan serves.",
+        ),
+        click.option(
+            "--budget", callback=_given, help="40GiB, 50% of the unplanned peak, or auto."
+        ),
+    ):
+        function = decorate(function)
+    return function
+
+
+def _given(context: click.Context, option: click.Parameter, budget: str | None) -> str:
+    if budget is None:
+        raise click.UsageError("Missing option '--budget'. Options of fastsa go before SCRIPT.")
+    return budget
 
 
 def cupy_option(function: F) -> F:

@@ -1,4 +1,4 @@
-"""`fastsa show`: one profile, graph, plan or run."""
+"""`fastsa show`: one profile, graph, plan, run or verdict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from fastsa.cache.items import Item
 from fastsa.cache.store import Store
-from fastsa.report import graph, plan, profile, profile_text, run
+from fastsa.report import graph, plan, profile, profile_text, run, verdict
 from fastsa.report.layout import Part
 
 
@@ -17,7 +17,7 @@ from fastsa.report.layout import Part
 @click.argument("id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(id: str, as_json: bool) -> None:
-    """Show a profile, graph, plan or run. ID is any unambiguous beginning of its id."""
+    """Show a profile, graph, plan, run or verdict. ID is any unambiguous beginning of its id."""
     with Store.open() as store:
         report, tables = _report(store, store.resolve(id))
     if as_json:
@@ -39,8 +39,14 @@ def _report(store: Store, item: Item) -> tuple[msgspec.Struct, Iterator[Part]]:
         case "plan":
             stored = store.stored_plan(item.id)
             runs = store.runs_of(item.id)
-            of_plan = plan.summarize(stored, store.graph(stored.plan.graph), runs)
+            found = store.graph(stored.plan.graph)
+            checked = store.verdict_on(item.id)
+            margin = store.margin(stored.plan.graph, stored.key.device)
+            of_plan = plan.summarize(stored, found, runs, checked, margin)
             return of_plan, plan.render(of_plan)
         case "run":
             of_run = run.summarize(item.id, store.run(item.id))
             return of_run, run.render(of_run)
+        case "verdict":
+            of_verdict = verdict.summarize(item.id, store.verdict(item.id))
+            return of_verdict, verdict.render(of_verdict)

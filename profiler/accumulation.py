@@ -133,9 +133,7 @@ def _apart(found: Mapping[int, Tensor], arguments: Iterable[Any]) -> dict[int, T
     read = {storage_address(a) for a in arguments if isinstance(a, Tensor)}
     mine = {p: g for p, g in found.items() if storage_address(g) not in read}
     spans = sorted(_span(gradient) for gradient in mine.values())
-    is_apart = all(
-        first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False)
-    )
+    is_apart = all(first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False))
     return mine if is_apart else {}
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
+
+from fastsa.errors import BadInput
+from fastsa.planner.budget import parse
+
+LIMIT = "FASTSA_LIMIT"
+"""Environment variable: a size (`8GiB`) that stands for a smaller device than there is."""
 
 RESERVE = 0.05  # of the free memory: allocator fragmentation, cuBLAS and NCCL workspaces
 
@@ -31,10 +38,24 @@ def available_bytes(device: torch.device, held_bytes: int) -> int | None:
     """Bytes this process may have allocated in all, less a reserve.
 
     What is free now and what it holds already, `held_bytes`. CUDA: `cudaMemGetInfo`, so other
-    processes' memory is not counted. CPU: MemAvailable of /proc/meminfo. None where nobody knows.
+    processes' memory is not counted. CPU: MemAvailable of /proc/meminfo. Never more than the limit
+    that is set. None where nobody knows.
     """
     free = _free_cuda(device) if device.type == "cuda" else _free_cpu()
-    return None if free is None else int((free + held_bytes) * (1 - RESERVE))
+    most = None if free is None else int((free + held_bytes) * (1 - RESERVE))
+    sizes = [size for size in (most, limit_bytes()) if size is not None]
+    return min(sizes, default=None)
+
+
+def limit_bytes() -> int | None:
+    """The device's memory as the environment limits it, None if it does not. Raises BadInput."""
+    text = os.environ.get(LIMIT)
+    if not text:
+        return None
+    limit = parse(text)
+    if limit.kind != "bytes":
+        raise BadInput(f"{LIMIT}={text}: not a size", hint="give a size like 8GiB")
+    return limit.resolve(0)
 
 
 def _free_cuda(device: torch.device) -> int:

@@ -16,6 +16,7 @@ TITLES: dict[Kind, str] = {
     "graph": "Graphs: unplanned",
     "plan": "Plans: predicted, bytes of the step's own",
     "run": "Runs: measured (* predicted), bytes of the whole process",
+    "verdict": "Verdicts: measured (* predicted), bytes of the whole process",
 }
 
 
@@ -46,13 +47,15 @@ def _columns(kind: Kind) -> tuple[str, ...]:
         case "graph":
             return (*names, "step>", "size")
         case "plan":
-            return (*names, "budget>", "peak>", "step>", "status")
+            return (*names, "budget>", "peak>", "step>", "status", "checked?")
         case "run":
             return (*names, "budget>", "peak>", "step>", "plan?")
+        case "verdict":
+            return (*names, "budget>", "peak>", "step>", "verdict")
 
 
 def _star(row: Row, origin: str | None) -> str:
-    return " *" if row.kind == "run" and origin == "predicted" else ""
+    return " *" if row.kind in ("run", "verdict") and origin == "predicted" else ""
 
 
 def _status(row: Row) -> str | None:
@@ -76,5 +79,7 @@ def _cells(row: Row) -> list[str | None]:
         if row.seconds is None
         else text.of_seconds(row.seconds) + _star(row, row.seconds_origin),
         **dict.fromkeys(("size", "status", "plan?"), status),
+        "checked?": row.checked or "not checked",
+        "verdict": row.checked,
     }
     return [cells[name] for name in _columns(row.kind)]

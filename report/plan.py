@@ -15,7 +15,9 @@ from fastsa.report import graph as graphs
 from fastsa.report import text
 from fastsa.report.graph import OpSummary
 from fastsa.report.layout import Facts, Part, Table
+from fastsa.runtime.margin import Margin
 from fastsa.runtime.run import Run
+from fastsa.runtime.verdict import Verdict
 
 TOP = 10
 
@@ -45,6 +47,7 @@ class RunLine(msgspec.Struct, frozen=True):
 class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes are the step's own, without what is resident; all but the runs is predicted.
 
+    `margin_bytes` are kept free of the graph's plans, since a run took more than was predicted.
     Without the graph in the store, `minimum_budget_op` and the `recomputed_` lists are unknown.
     """
 
@@ -74,10 +77,18 @@ class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
     recomputed_modules: tuple[Recomputed, ...]
     planner: Planner
     runs: tuple[RunLine, ...]
+    verdict: Verdict | None
+    margin_bytes: int
 
 
-def summarize(stored: StoredPlan, graph: Graph | None, runs: Iterable[Run]) -> PlanReport:
-    """The report of a stored plan, of its graph if that is stored too, and of its runs."""
+def summarize(
+    stored: StoredPlan,
+    graph: Graph | None,
+    runs: Iterable[Run],
+    verdict: Verdict | None = None,
+    margin: Margin | None = None,
+) -> PlanReport:
+    """The report of a stored plan, of its graph if that is stored too, and of what came of it."""
     plan = stored.plan
     again = [(op, times - 1) for op, times in Counter(plan.sequence).items() if times > 1]
     return PlanReport(
@@ -106,6 +117,8 @@ def summarize(stored: StoredPlan, graph: Graph | None, runs: Iterable[Run]) -> P
         recomputed_modules=_modules(graph, again)[:TOP] if graph else (),
         planner=plan.planner,
         runs=tuple(_line(run) for run in runs),
+        verdict=verdict,
+        margin_bytes=margin.bytes if margin else 0,
     )
 
 
@@ -193,6 +206,7 @@ def _facts(report: PlanReport) -> list[tuple[str, str | None]]:
     maker = report.planner
     return [
         ("status", report.status),
+        ("checked", report.verdict.line if report.verdict else "not checked"),
         ("graph", f"{text.of_id(report.graph)} {report.graph_name or '(not stored)'}"),
         ("for", f"{report.device}, {versions}"),
         ("budget", f"{text.of_bytes(report.budget_bytes)}, the step's own"),
@@ -217,6 +231,7 @@ def _facts(report: PlanReport) -> list[tuple[str, str | None]]:
             f"no plan takes less than {text.of_seconds(report.lower_bound_seconds)} extra,"
             f" assuming {report.lower_bound_assumes}",
         ),
+        ("margin", _margin(report)),
         ("curve", f"one of curve {text.of_id(report.curve)}" if report.curve else None),
         ("minimum budget", f"{text.of_bytes(report.minimum_budget_bytes)}, {_culprit(report)}"),
         (
@@ -226,6 +241,12 @@ def _facts(report: PlanReport) -> list[tuple[str, str | None]]:
             f" {text.of_count(maker.iterations)} iterations",
         ),
     ]
+
+
+def _margin(report: PlanReport) -> str | None:
+    if not report.margin_bytes:
+        return None
+    return f"{text.of_bytes(report.margin_bytes)} kept free: a run took more than was predicted"
 
 
 def _culprit(report: PlanReport) -> str:

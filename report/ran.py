@@ -17,18 +17,26 @@ def planned(decision: Decision) -> str:
             "was found until the step has been seen"
         )
     plan = decision.plan
-    step = max(0, decision.budget_bytes - decision.resident_bytes)
+    margin = decision.margin_bytes
+    step = max(0, decision.budget_bytes - decision.resident_bytes - margin)
     resident = "measured" if decision.profiled else "estimated"
     lines = [
         f"fastsa: plan {decision.origin}{_name(decision)}: {plan.status}, "
         f"{_percent(plan.extra_seconds, plan.base_seconds)} extra time predicted",
         f"  budget    {format_bytes(decision.budget_bytes)} = "
         f"{format_bytes(decision.resident_bytes)} resident ({resident}) + "
-        f"{format_bytes(step)} for the step",
+        f"{f'{format_bytes(margin)} margin + ' if margin else ''}{format_bytes(step)} for the step",
         f"  peak      {format_bytes(decision.predicted_peak_bytes)} predicted, "
         f"{format_bytes(decision.unplanned_peak_bytes)} unplanned "
         f"({'measured' if decision.profiled else 'predicted'})",
     ]
+    if decision.verdict is not None:
+        lines.append(f"  checked   {decision.verdict.line}")
+    if decision.unkept_margin_bytes:
+        lines.append(
+            f"  margin    no plan fits with the {format_bytes(decision.unkept_margin_bytes)} that "
+            "an earlier run took more than predicted: none is kept"
+        )
     if not plan.fits:
         lines.append("  OVER      the budget cannot be met; this is the lowest peak found")
     return "\n".join(lines)

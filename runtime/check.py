@@ -28,9 +28,10 @@ class StepRecord:
 class StepCheck:
     """Told of each step's beginning and end, records the third step for its peak.
 
-    Steps that run while the allocator is recorded, and the first, are left out of the step time.
-    While somebody else profiles, nothing is recorded. `on_record` gets the allocator when the
-    step that counts begins; `record` is what it saw.
+    Steps that run while the allocator is recorded, and the first, are left out of the step time;
+    so are those before `timed_from`, where somebody else slows them down. While somebody else
+    profiles, nothing is recorded. `on_record` gets the allocator when the step that counts begins;
+    `record` is what it saw.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class StepCheck:
         self.peak_bytes: int | None = None
         self.resident_bytes: int | None = None
         self.steps = 0
+        self.timed_from = RECORD + 1
         self._allocator: Allocator | None = None
         self._cupy = CupyAllocator(device)
         self._start = 0
@@ -56,12 +58,17 @@ class StepCheck:
         """Median seconds of the steps that were not disturbed, None if there was none."""
         return statistics.median(self._seconds) if self._seconds else None
 
+    @property
+    def timed(self) -> int:
+        """How many steps the step time is of."""
+        return len(self._seconds)
+
     def step_begins(self, step: int) -> None:
         """Step `step` (from 0) is about to begin."""
         now = time.perf_counter()
         self.steps = step + 1
         step -= self._first
-        if self._last is not None and step > RECORD + 1:
+        if self._last is not None and step > self.timed_from:
             self._seconds.append(now - self._last)
         if step == LEAD_IN and not is_taken(self.device):
             self._allocator = recorder(self.device).__enter__()

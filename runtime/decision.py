@@ -31,8 +31,10 @@ from fastsa.profiler.device import available_bytes, device_name, versions
 from fastsa.profiler.resident import live_bytes, pending_optimizer_bytes
 from fastsa.profiler.timing import measure
 from fastsa.runtime.settings import Settings
+from fastsa.runtime.verdict import Verdict
 
 CLOSE_ENOUGH = 0.98  # a stored plan made for at least this share of the budget is not planned again
+CLOSE_ENOUGH_AUTO = 0.75  # what a device has free is never the same twice
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -72,6 +74,9 @@ class Decision(msgspec.Struct, frozen=True):
     shape: str
     captured_hash: str | None = None  # of the one region it is for
     is_provisional: bool = False  # until the step is known that it is a part of
+    margin_bytes: int = 0  # of the budget, kept free since a run took more than predicted
+    unkept_margin_bytes: int = 0  # the same, where no plan fits with it
+    verdict: Verdict | None = None  # the latest on the plan
 
     def covers(self, captured_hash: str) -> bool:
         """Whether a captured region is planned by this, as a part of the step."""
@@ -264,6 +269,9 @@ class _Decider:
         self.key = PlanKey.of(
             self.graph.hash(), device=self.name, versions=self.versions, planner=PLANNER_VERSION
         )
+        margin = store.margin(self.graph.hash(), self.name) if store else None
+        self.margin = margin.bytes if margin else 0
+        self.unkept_margin = 0
 
     def lowest(self) -> Decision:
         base = base_plan(self.graph)
@@ -274,7 +282,7 @@ class _Decider:
 
     def recall(self, budget_bytes: int | None) -> Decision | None:
         budget, unplanned = self.budget(budget_bytes)
-        local = budget - self.resident
+        local = budget - self.resident - self.margin
         found = self.found(local) if local > 0 else None
         if found is None or not self.good_enough(found[0], local):
             return None
@@ -290,13 +298,17 @@ class _Decider:
 
     def decide(self, budget_bytes: int | None) -> Decision:
         budget, unplanned = self.budget(budget_bytes)
-        local = budget - self.resident
+        local = budget - self.resident - self.margin
         found = self.found(local) if local > 0 else None
         if found is not None and self.good_enough(found[0], local):
             return self.decision(*found, "found", budget, unplanned)
         made = self.make(local, found[0] if found else None)
         if found is not None and (not made.fits or found[0].seconds <= made.seconds):
             return self.decision(*found, "found", budget, unplanned)
+        if not made.fits and self.margin:
+            # Better a plan that may take more than predicted than none.
+            self.margin, self.unkept_margin = 0, self.margin
+            return self.decide(budget)
         if not made.fits:
             made = self.unmet(made, budget)
         return self.decision(made, self.keep(made), "made", budget, unplanned)
@@ -325,7 +337,8 @@ class _Decider:
         """Whether planning again could not gain much over the fastest stored plan that fits."""
         if found.status == "optimal" or found.extra_seconds <= 0:
             return True
-        if found.budget_bytes >= CLOSE_ENOUGH * local:
+        is_auto = self.settings.budget.kind == "auto"
+        if found.budget_bytes >= (CLOSE_ENOUGH_AUTO if is_auto else CLOSE_ENOUGH) * local:
             return True
         # A curve has been searched at every budget: what is found is no slower than its plan.
         return self.store is not None and self.store.has_curve(self.key, local, found.base_seconds)
@@ -377,6 +390,9 @@ class _Decider:
             model=self.what.model,
             shape=self.what.shape,
             captured_hash=self.what.captured_hash,
+            margin_bytes=self.margin,
+            unkept_margin_bytes=self.unkept_margin,
+            verdict=self.store.verdict_on(plan_id) if self.store and plan_id else None,
         )
 
 

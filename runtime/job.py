@@ -34,6 +34,7 @@ from fastsa.runtime.decision import (
     provisional,
     subject,
 )
+from fastsa.runtime.guard import Guard
 from fastsa.runtime.planned_region import PlannedRegion
 from fastsa.runtime.ranks import Ranks
 from fastsa.runtime.run import Run
@@ -63,6 +64,7 @@ class Job:
         self.command: tuple[str, ...] = ()
         self.compiled = 0
         self.run: Run | None = None
+        self.guard = Guard(settings.store)
         self.on_planned: Callable[[Decision], None] = lambda decision: None
         self._parts: dict[Region, Capture] | None = {}
         self._whole: set[str | None] = set()  # regions that were all of a model before the switch
@@ -73,11 +75,15 @@ class Job:
     def compile(self, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> Any:
         """Compile one Dynamo graph; it becomes a region if gradients are taken through it."""
         self.compiled += 1
-        is_whole = self.root_frame is None or covers_frame(gm, self.root_frame)
-        region = PlannedRegion(self, example_inputs, is_whole=is_whole)
+        region = self.new_region(gm, example_inputs)
         if self.accumulates:  # starts do not know that
             return compile_region(region, gm, example_inputs)
         return compile_planned(self, region, gm, example_inputs)
+
+    def new_region(self, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> PlannedRegion:
+        """The region that a Dynamo graph becomes."""
+        is_whole = self.root_frame is None or covers_frame(gm, self.root_frame)
+        return PlannedRegion(self, example_inputs, is_whole=is_whole)
 
     # Deciding ---------------------------------------------------------------------------------
 
@@ -219,6 +225,7 @@ class Job:
         seen = {parts[region].graph.hash() for region in self.watch.regions if region in parts}
         is_known = all(seen == set(region_names(d.graph)) - {""} for d in self.decisions)
         if is_known and not is_over:
+            self._warn_if_over(peak)
             return
         step = self.watch.step_graph(self._measured(parts), self.model)
         if step is not None and not self.ranks.rank:
@@ -281,12 +288,9 @@ class Job:
         self.on_planned(decision)
 
     def _warn_if_over(self, peak: int | None) -> None:
-        decision = max(self.decisions, key=lambda d: d.predicted_peak_bytes)
-        if peak is not None and decision.plan.fits and peak > decision.budget_bytes:
-            self.warn(
-                f"the measured peak, {format_bytes(peak)}, is above the budget of "
-                f"{format_bytes(decision.budget_bytes)}: record a profile of this job"
-            )
+        said = None if peak is None else self.guard.measured(self.decisions, peak)
+        if said is not None:
+            self.warn(said)
 
     @property
     def warned(self) -> int:
@@ -328,7 +332,8 @@ class Job:
         if decision.plan_id is None:
             return
         with Store.open(self.settings.store) as store:
-            store.add_run(self.run)
+            run_id = store.add_run(self.run)
+            self.guard.ran(store, run_id)
 
     def _run(self, decision: Decision, check: StepCheck) -> Run:
         return Run(

@@ -7,7 +7,9 @@ from fastsa.planner.graph import Graph, Op, Segment, Value
 from fastsa.planner.plan import Plan, Planner, Status
 from fastsa.profiler.profile import Profile, Region, Saved
 from fastsa.profiler.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
+from fastsa.runtime.margin import Margin
 from fastsa.runtime.run import Run
+from fastsa.runtime.verdict import Verdict
 
 DEVICE = "Test Device 1"
 KIB = 1024
@@ -182,3 +184,42 @@ def run(plan_id: str, *, measured: int | None = 5 * KIB, steps: int = 3) -> Run:
         measured_step_seconds=0.27 if measured is not None else None,
         steps=steps,
     )
+
+
+def verdict(
+    plan_id: str, *, identical: bool | None = True, measured: int | None = 15 * KIB
+) -> Verdict:
+    """A verdict on a plan."""
+    return Verdict(
+        plan=plan_id,
+        created="2026-01-02T03:06:05+00:00",
+        script="train.py",
+        model="__main__.Net",
+        shape="float32[8,16]",
+        device=DEVICE,
+        versions={"torch": "2.13.0"},
+        steps=3,
+        tensors=51,
+        ops=None,
+        seeded=False,
+        identical_to_compiled=identical,
+        identical_to_eager=identical,
+        compiled_identical_to_eager=True,
+        deterministic=None if identical else True,
+        differences=(),
+        warnings=(),
+        budget_bytes=16 * KIB,
+        predicted_peak_bytes=14 * KIB,
+        measured_peak_bytes=measured,
+        compiled_peak_bytes=18 * KIB,
+        eager_peak_bytes=20 * KIB,
+        predicted_step_seconds=0.26,
+        measured_step_seconds=0.27 if measured is not None else None,
+        compiled_step_seconds=0.21,
+        eager_step_seconds=0.22,
+    )
+
+
+def margin(of: Graph, size: int, *, device: str = DEVICE, run: str = "") -> Margin:
+    """A margin of a graph's plans."""
+    return Margin("fastsa.margin/1", of.hash(), device, size, "2026-01-02T03:06:05+00:00", run)

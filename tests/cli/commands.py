@@ -113,6 +113,7 @@ class Filled:
         self.plan_id = store.add_plan(self.plan, self.key)
         self.run = builders.run(self.plan_id)
         self.run_id = store.add_run(self.run)
+        self.verdict_id = store.add_verdict(builders.verdict(self.plan_id))
         self.two_regions = builders.profile(
             builders.graph(5, name=HOSTILE), builders.graph(4), model=HOSTILE
         )
@@ -125,6 +126,7 @@ class Filled:
             "graph": self.graph_id,
             "plan": self.plan_id,
             "run": self.run_id,
+            "verdict": self.verdict_id,
         }
 
 

@@ -15,13 +15,13 @@ from fastsa.cache.store import Store
 from fastsa.planner import graph as graphs
 from fastsa.planner import plan as plans
 
-KINDS = ["profile", "graph", "plan", "run"]
+KINDS = ["profile", "graph", "plan", "run", "verdict"]
 
 # Adding a key is fine; these stay.
 KEYS = {
     "row": """kind id model shape device created budget_bytes peak_bytes peak_origin seconds
         seconds_origin
-        status curve""",
+        status curve checked""",
     "profile": """schema id created script arguments model parameters shape device versions
         resident_bytes peak_bytes step_seconds peak_event events at_peak largest_at_peak regions
         saved allocator_peak_bytes recorded_seconds allocations levels at_peak_by_source
@@ -32,11 +32,12 @@ KEYS = {
     "plan": """schema id created graph graph_name device torch cuda status budget_bytes peak_bytes
         base_peak_bytes seconds base_seconds extra_seconds lower_bound_seconds lower_bound_assumes
         minimum_budget_bytes minimum_budget_op_id minimum_budget_op recomputations recomputed_ops
-        recomputed_modules planner runs curve""",
+        recomputed_modules planner runs curve verdict margin_bytes""",
     "run": """schema id created script model shape device versions plan plan_origin steps
         budget_bytes resident_bytes predicted_peak_bytes measured_peak_bytes
         peak_difference_bytes predicted_step_seconds measured_step_seconds
         step_difference_seconds""",
+    "verdict": "schema id holds within_budget verdict",
 }
 
 
@@ -95,6 +96,7 @@ class TestShow:
         assert shown["recomputed_modules"][0]["label"] == "blocks.0"
         assert shown["minimum_budget_op"]["name"] == "mm_backward_0"
         assert [run["id"] for run in shown["runs"]] == [filled.run_id]
+        assert shown["verdict"]["identical_to_compiled"] is True
 
     def test_plan_without_its_graph(self, fastsa: Fastsa, filled: Filled, place: Path) -> None:
         with Store.open(place) as store:
@@ -118,6 +120,7 @@ class TestShow:
             "graph": ["aten.mm.default", "backward", "train.py:10"],
             "plan": ["feasible", "predicted", "mm_backward_0", "blocks.0", filled.run_id[:12]],
             "run": ["predicted", "measured", "-64.3%", "+3.8%"],
+            "verdict": ["bit-identical", "15.00 KiB", "kept", filled.plan_id[:12]],
         }
         for word in words[kind]:
             assert word in done.stdout
@@ -216,7 +219,7 @@ class TestRemove:
     def test_says_what_went(self, fastsa: Fastsa, filled: Filled) -> None:
         done = fastsa("rm", "--yes", filled.profile_id[:12], filled.run_id[:12])
         assert done.returncode == 0
-        assert done.stdout == "Removed 1 profile, 1 graph, 1 plan, 1 run.\n"
+        assert done.stdout == "Removed 1 profile, 1 graph, 1 plan, 1 run, 1 verdict.\n"
         assert fastsa("show", filled.plan_id).returncode == 2
 
     def test_asks_nobody(self, fastsa: Fastsa, filled: Filled) -> None:
@@ -243,6 +246,6 @@ class TestRemove:
         os.close(follower)
         os.close(leader)
         assert done.returncode == code
-        assert "Remove 1 plan, 1 run? [y/N]: " in done.stdout
+        assert "Remove 1 plan, 1 run, 1 verdict? [y/N]: " in done.stdout
         with Store.open(place) as store:
             assert bool(store.list_items("plan")) == (code == 1)
