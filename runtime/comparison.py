@@ -8,7 +8,6 @@ from itertools import zip_longest
 from fastsa.runtime.trace import OpPlace, Trace
 from fastsa.runtime.verdict import Against, Difference
 
-
 UNSEEN = "none that the script sees"
 
 

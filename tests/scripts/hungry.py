@@ -3,7 +3,7 @@
 import sys
 
 import torch
-from tiny import STEPS, WIDTH, Net, adam, batch, tell
+from tiny import STEPS, Net, adam, batch, tell
 from torch.nn import functional as F
 
 extra = int(sys.argv[1]) << 20

@@ -6,7 +6,6 @@
 import os
 import sys
 
-import torch
 from tiny import STEPS, Net, adam, batch, step, tell
 
 what = sys.argv[1] if len(sys.argv) > 1 else ""
