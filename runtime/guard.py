@@ -16,7 +16,7 @@ from fastsa.runtime.margin import Margin, grown, tolerance
 
 
 class Guard:
-    """Of one job. The margin is stored as soon as the peak is measured: the job may not end well."""
+    """Of one job. The margin is stored once the peak is measured: the job may not end well."""
 
     def __init__(self, store: Path | None) -> None:
         self.store = store

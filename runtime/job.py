@@ -17,7 +17,7 @@ from fastsa.cache.store import Store
 from fastsa.errors import FastsaWarning, InfeasibleBudget, StoreUnusable, reason
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
-from fastsa.planner.step import region_names
+from fastsa.planner.step import Order, region_names
 from fastsa.profiler.accumulation import has_gradient
 from fastsa.profiler.capture import Capture
 from fastsa.profiler.hooks import parameters
@@ -39,6 +39,7 @@ from fastsa.runtime.planned_region import PlannedRegion
 from fastsa.runtime.ranks import Ranks
 from fastsa.runtime.run import Run
 from fastsa.runtime.settings import OFF, Settings
+from fastsa.runtime.shapes import Shapes
 from fastsa.runtime.start import compile_planned
 from fastsa.runtime.watch import Watch
 
@@ -67,6 +68,8 @@ class Job:
         self.guard = Guard(settings.store)
         self.on_planned: Callable[[Decision], None] = lambda decision: None
         self._parts: dict[Region, Capture] | None = {}
+        self.shapes = Shapes()
+        self._like: dict[str, str] = {}  # captured region -> the one whose order it runs in
         self._whole: set[str | None] = set()  # regions that were all of a model before the switch
         self._warned: set[str] = set()
         self._closed = False
@@ -97,8 +100,24 @@ class Job:
         covering = self.covering(captured_hash)
         if covering is not None:
             return covering
+        like = self.shapes.plan_of(captured.graph) if self.training else None
+        planned = None if like is None else self._decision_for(like)
+        if like is not None and planned is not None:
+            self._like[captured_hash] = like
+            return planned
         is_whole = is_whole or captured_hash in self._whole
         return self._with_store(lambda store: self._decide(captured, store, needs, is_whole))
+
+    def order(self, decision: Decision, captured: Graph) -> Order:
+        """What a decision means for a captured region. Raises IllegalPlan."""
+        name = captured.hash()
+        if name not in self._like:
+            self.shapes.add(captured)
+        return decision.order(self._like.get(name, name))
+
+    def _decision_for(self, captured_hash: str) -> Decision | None:
+        found = (d for d in self.decisions if d.captured_hash == captured_hash)
+        return self.covering(captured_hash) or next(found, None)
 
     def covering(self, captured_hash: str) -> Decision | None:
         """The decision already made for a step that a captured region is a part of."""
@@ -115,8 +134,11 @@ class Job:
     def _decide(
         self, captured: Capture, store: Store | None, needs: Needs, is_whole: bool
     ) -> Decision:
-        is_another = bool(self.decisions)  # the first has not found this one in its step
-        what = subject(captured, store, model=self.model, shape=self.shape, alone=is_another)
+        # The first has not found this one in its step; with other sizes it is no other region.
+        is_another = bool(self.decisions) and not self._is_alone(captured.graph)
+        what = subject(
+            captured, store, model=self.model, shape=self.shape, alone=bool(self.decisions)
+        )
         is_known = bool(region_names(what.graph))
         if self.may_switch and not is_known and (is_another or not is_whole):
             return provisional(what, self.settings, store)
@@ -124,6 +146,10 @@ class Job:
         if self.accumulates:  # there is no way back: if the budget cannot be met, come close
             settings = msgspec.structs.replace(settings, best_effort=True)
         return decide(what, settings, store, budget_bytes=self.budget_bytes, needs=needs)
+
+    def _is_alone(self, captured: Graph) -> bool:
+        """Whether the one region that has been planned is this one, of other sizes."""
+        return self.training and len(self.shapes) == 1 and captured in self.shapes
 
     @property
     def budget_bytes(self) -> int | None:
@@ -222,7 +248,8 @@ class Job:
             return
         budget = self.budget_bytes
         is_over = peak is not None and budget is not None and peak > budget
-        seen = {parts[region].graph.hash() for region in self.watch.regions if region in parts}
+        names = [parts[region].graph.hash() for region in self.watch.regions if region in parts]
+        seen = {self._like.get(name, name) for name in names}
         is_known = all(seen == set(region_names(d.graph)) - {""} for d in self.decisions)
         if is_known and not is_over:
             self._warn_if_over(peak)
@@ -230,11 +257,12 @@ class Job:
         step = self.watch.step_graph(self._measured(parts), self.model)
         if step is not None and not self.ranks.rank:
             self._with_store(lambda store: store and store.add_graph(step))
-        is_other = is_over or len(self.decisions) > 1 or self._was_planned_as_another(seen)
+        is_provisional = any(d.is_provisional for d in self.decisions)
+        is_other = is_over or is_provisional or self._was_planned_as_another(seen)
         if step is not None and self.may_switch and is_other:
             self._switch(step)
             return
-        if step is not None and not is_over and len(self.decisions) == 1:
+        if step is not None and not is_over and len(self.decisions) == len(seen) == 1:
             self._keep_for(step, self.decisions[0])
         self._warn_if_over(peak)
 
@@ -281,6 +309,7 @@ class Job:
                 f"step: {format_bytes(decision.predicted_peak_bytes)} is the lowest peak found"
             )
         self.decisions = [decision]
+        self.shapes, self._like = Shapes(), {}
         self.regions.clear()
         self.generation += 1
         if self.watch is not None:

@@ -18,7 +18,7 @@ TOLERANCE_BYTES = 1 << 20
 
 
 class Margin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of a graph (its hash) on a device. `run` is the id of the run that set it, "" if not known."""
+    """Of a graph (its hash) on a device. `run` is the id of the run that set it, "" if unknown."""
 
     schema: Literal["fastsa.margin/1"]
     graph: str

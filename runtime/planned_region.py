@@ -76,7 +76,7 @@ class PlannedRegion(Region):
                 ),
             )
             captured_hash = captured.graph.hash()
-            order = decision.order(captured_hash)
+            order = job.order(decision, captured.graph)
             modules = partition(captured, order)
         job.planned(decision, self, device, captured)
         if self.lookup is not None:
