@@ -7,6 +7,7 @@ run. Whoever adds it earlier must know that nothing else can tell the difference
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -74,7 +75,7 @@ class Accumulation:
         node = torch._C._current_autograd_node()
         if node is None or not self.input_of or _is_watched():
             return {}
-        edges = [function for function, _ in node.next_functions]
+        edges: list[Any] = [function for function, _ in node.next_functions]
         if len(edges) != self.inputs:
             return {}
         ends = {p: edges[i] for p, i in self.input_of.items() if type(edges[i]) is AccumulateGrad}
@@ -111,7 +112,7 @@ def _has_plain_gradient(leaf: Tensor) -> bool:
 
 def _has_hooks(leaf: Tensor, end: Any) -> bool:
     """Whether somebody is told of a leaf's gradient, and may look at other leaves then."""
-    if leaf._backward_hooks or leaf._post_accumulate_grad_hooks:  # type: ignore[attr-defined]
+    if leaf._backward_hooks or leaf._post_accumulate_grad_hooks:
         return True
     return any(_is_registered(register) for register in (end.register_prehook, end.register_hook))
 
@@ -133,7 +134,7 @@ def _apart(found: Mapping[int, Tensor], arguments: Iterable[Any]) -> dict[int, T
     read = {storage_address(a) for a in arguments if isinstance(a, Tensor)}
     mine = {p: g for p, g in found.items() if storage_address(g) not in read}
     spans = sorted(_span(gradient) for gradient in mine.values())
-    is_apart = all(first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False))
+    is_apart = all(first[1] <= second[0] for first, second in pairwise(spans))
     return mine if is_apart else {}
 
 

@@ -42,9 +42,9 @@ class Part:
         self.outside = outside_op(graph)
 
 
-def left_over(values: Sequence[int | None], accumulated: Collection[int]) -> list[int | None]:
+def left_over(values: Sequence[int | None], accumulated: Collection[int]) -> tuple[int | None, ...]:
     """The gradients that outlive their backward: not those that went into a `.grad` of before."""
-    return [None if i in accumulated else value for i, value in enumerate(values)]
+    return tuple(None if i in accumulated else value for i, value in enumerate(values))
 
 
 @dataclass(frozen=True)

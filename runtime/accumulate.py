@@ -81,4 +81,4 @@ def _wait_at_end(stream: torch.cuda.Stream) -> None:
         if current != stream:
             current.wait_stream(stream)
 
-    torch.autograd.Variable._execution_engine.queue_callback(wait)  # type: ignore[attr-defined]
+    torch.autograd.Variable._execution_engine.queue_callback(wait)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
+from typing import cast
 
 from torch import fx
 from torch._functorch.partitioners import _extract_fwd_bwd_modules
@@ -145,10 +146,10 @@ class _Emitter:
     def accumulate(self, op: int) -> None:
         """Where a gradient is made for the last time, it may be added into `.grad` at once."""
         for i in self.gradients.get(op, ()):
-            gradient = self.resolve_leaf(self.returned[i])
+            gradient = self.resolve(cast(fx.Node, self.returned[i]))
             leaf = (self.accumulation.input_of[i], self.accumulation.inputs)
             call = self.graph.call_function(accumulate, (gradient, i, *leaf))
-            call.meta = {"val": self.returned[i].meta["val"], "partitioner_tag": "is_backward"}
+            call.meta = {"val": gradient.meta.get("val"), "partitioner_tag": "is_backward"}
             call.meta[POSITION] = self.position
             self.given[i] = call
 

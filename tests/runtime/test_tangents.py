@@ -1,4 +1,4 @@
-"""Outputs of a region that the script uses or does not: the same gradients as with torch's zeros."""
+"""Outputs of a region that the script uses or does not: gradients as with zeros of torch."""
 
 from __future__ import annotations
 

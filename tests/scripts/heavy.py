@@ -1,8 +1,7 @@
 """Parameters weigh more than activations, and the backward runs three times for each step."""
 
-from tiny import STEPS, tell
-
 import torch
+from tiny import STEPS, tell
 from torch import nn
 from torch.nn import functional as F
 

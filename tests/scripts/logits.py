@@ -1,8 +1,7 @@
 """A model that returns its loss and logits that nobody uses, as those of transformers do."""
 
-from tiny import STEPS, tell
-
 import torch
+from tiny import STEPS, tell
 from torch import nn
 from torch.nn import functional as F
 
