@@ -24,8 +24,9 @@ def digest(tensor: Tensor) -> str:
 
 def _parts(tensor: Tensor) -> list[Tensor]:
     """The plain tensors of which a sparse or wrapped one consists."""
-    if is_traceable_wrapper_subclass(tensor):
-        names, _ = tensor.__tensor_flatten__()
+    wrapped: object = tensor
+    if is_traceable_wrapper_subclass(wrapped):
+        names, _ = wrapped.__tensor_flatten__()
         return [part for name in names for part in _parts(getattr(tensor, name))]
     if tensor.layout is torch.sparse_coo:
         return [tensor._indices(), tensor._values()]

@@ -7,6 +7,7 @@ below the tolerance is none. It is never more than half of what the budget leave
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 from typing import Literal
 
@@ -27,7 +28,7 @@ class Margin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created: str  # ISO 8601, UTC
     run: str = ""
 
-    def encode(self) -> bytes:
+    def encode(self) -> builtins.bytes:
         """The margin as a JSON document."""
         return msgspec.json.encode(self)
 

@@ -1,4 +1,4 @@
-"""Script check: a script's planned steps held against its unplanned ones, in processes of their own.
+"""Script check: a script's planned steps held against its unplanned ones, each in a process.
 
 The script cannot be made to repeat a step, so it is started anew for each way to run it: eager,
 compiled without a plan, planned. All start from the same seeds and so from the same state.

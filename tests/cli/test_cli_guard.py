@@ -19,11 +19,17 @@ MIB = 1 << 20
 QUICK = ("--time-limit", "0.5")
 
 
-def trained(desk: Desk, extra: int, budget: str = "85%") -> Done:
-    """A script that takes `extra` MiB between forward and backward, where no profile saw it."""
+def trained(desk: Desk, extra: int, budget: str = "50MiB") -> Done:
+    """A script that takes `extra` MiB between forward and backward, beside the 40 it needs."""
     done = desk.fastsa("run", "--budget", budget, *QUICK, "hungry.py", str(extra))
     assert done.returncode == 0, done.stderr
     return done
+
+
+def with_margin(desk: Desk) -> Done:
+    """The step is known, and then a job takes 6 MiB more."""
+    trained(desk, 0)
+    return trained(desk, 6)
 
 
 def warnings_of(done: Done) -> list[str]:
@@ -43,13 +49,12 @@ def latest(desk: Desk) -> Run:
 @pytest.fixture(scope="module")
 def over(desks: Callable[[], Desk]) -> tuple[Desk, Done]:
     desk = desks()
-    trained(desk, 0)
-    return desk, trained(desk, 6)
+    return desk, with_margin(desk)
 
 
 @pytest.fixture(scope="module")
 def after(over: tuple[Desk, Done]) -> Done:
-    return trained(over[0], 6)
+    return trained(over[0], 6, "42MiB")
 
 
 class TestOver:
@@ -57,8 +62,8 @@ class TestOver:
         _, done = over
         (line,) = warnings_of(done)
         assert re.search(
-            r"the measured peak, .* MiB, is 5\.9\d MiB above the predicted one and above the budget "
-            r"of .* MiB: the next start keeps 5\.9\d MiB free; record a profile",
+            r"the measured peak, 4\d\.\d\d MiB, is 6\.0\d MiB above the predicted one: "
+            r"the next start keeps 6\.0\d MiB free; record a profile of this job",
             line,
         )
 
@@ -69,18 +74,16 @@ class TestOver:
     def test_the_next_start_plans_anew_and_keeps_the_budget(
         self, over: tuple[Desk, Done], after: Done
     ) -> None:
+        """Within 42 MiB: the plan alone would fit, and the job would take 46."""
         desk, before = over
-        assert "fastsa: plan found" in before.stderr
         assert "fastsa: plan made" in after.stderr
-        assert re.search(
-            r"resident \(estimated\) \+ 5\.9\d MiB margin \+ .* for the step", after.stderr
-        )
+        assert re.search(r"resident .* \+ 6\.0\d MiB margin \+ .* for the step", after.stderr)
         assert warnings_of(after) == []
         assert "OVER" not in after.stderr
         assert steps(after) == steps(before)
         run = latest(desk)
         assert run.measured_peak_bytes
-        assert run.measured_peak_bytes <= run.budget_bytes
+        assert run.predicted_peak_bytes + 5 * MIB < run.measured_peak_bytes <= run.budget_bytes
 
     def test_stored_with_the_run_that_set_it(self, over: tuple[Desk, Done], after: Done) -> None:
         desk, _ = over
@@ -97,14 +100,16 @@ class TestOver:
 @pytest.mark.slow
 class TestAfterwards:
     def test_it_goes_when_it_is_not_needed(self, desk: Desk) -> None:
+        with_margin(desk)
         sizes = []
-        for extra in (5, 0, 0, 0):
+        for extra in (4, 0, 0):
             trained(desk, extra)
             sizes.append([round(size / MIB) for size, _ in margins(desk.place)])
-        assert sizes == [[5], [2], [], []]
+        assert sizes == [[4], [2], []]
 
     def test_a_job_that_ends_badly_has_set_it(self, desk: Desk) -> None:
-        done = desk.fastsa("run", "--budget", "85%", *QUICK, "hungry.py", "6", "raises")
+        trained(desk, 0)
+        done = desk.fastsa("run", "--budget", "50MiB", *QUICK, "hungry.py", "6", "raises")
         assert done.returncode == 1
         assert len(warnings_of(done)) == 1
         ((size, run_id),) = margins(desk.place)
@@ -112,21 +117,20 @@ class TestAfterwards:
 
     def test_no_plan_fits_with_it(self, desk: Desk) -> None:
         """A margin makes no budget infeasible: the job trains, and says that it keeps none."""
-        lowest = re.search(
-            r"Give ([\d.]+ MiB)",
-            desk.fastsa("run", "--budget", "20%", *QUICK, "hungry.py", "0").stderr,
-        )
+        with_margin(desk)
+        refused = desk.fastsa("run", "--budget", "10MiB", *QUICK, "hungry.py", "0")
+        lowest = re.search(r"Give ([\d.]+ MiB)", refused.stderr)
         assert lowest
-        budget = str(int(parse(lowest[1]).amount * 102 // 100))
-        trained(desk, 6, budget)
-        done = trained(desk, 6, budget)
-        assert re.search(r"margin +no plan fits with the 5\.\d\d MiB that", done.stderr)
+        done = trained(desk, 0, str(int(parse(lowest[1]).amount * 105 // 100)))
+        assert re.search(r"margin +no plan fits with the 6\.0\d MiB that", done.stderr)
 
     @pytest.mark.parametrize(
         "damage", ["payload = x'00'", "bytes = 9000000000000000000", "device = 'nowhere'"]
     )
-    def test_a_damaged_one_is_none(self, desk: Desk, damage: str) -> None:
+    def test_a_damaged_one_is_none(self, over: tuple[Desk, Done], after: Done, damage: str) -> None:
+        desk, _ = over
         trained(desk, 6)
+        assert margins(desk.place)
         with closing(sqlite3.connect(desk.place)) as connection, connection:
             connection.execute(f"UPDATE margins SET {damage}")
         done = trained(desk, 0)
@@ -155,6 +159,7 @@ class TestAuto:
     @pytest.mark.slow
     def test_a_tighter_stored_plan_is_taken(self, desk: Desk) -> None:
         """Without planning, when there is less than the wider plan takes."""
+        self.started(desk, "60MiB")  # from here on the step is known
         made = r"^fastsa: plan made (\w+)"
         (tight,) = re.findall(made, self.started(desk, "29MiB").stderr, re.M)
         (wide,) = re.findall(made, self.started(desk, "38MiB").stderr, re.M)

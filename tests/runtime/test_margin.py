@@ -1,4 +1,4 @@
-"""The rule of margins, in docs/runtime.md: it grows to what was missing, and goes when it is not."""
+"""The rule of margins (docs/runtime.md): grows to what was missing, and goes when it is not."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def test_check(tmp_path: Path, mode: Mode) -> None:
 
 
 def test_backend(tmp_path: Path) -> None:
-    options = {"budget": "80%", "time_limit": 0.2, "store": tmp_path / "s.db"}
+    options = {"budget": "100%", "time_limit": 0.2, "store": tmp_path / "s.db"}
     model = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU())
     compiled = torch.compile(model, backend="fastsa", options=options)
     optimizer = torch.optim.Adam(model.parameters())

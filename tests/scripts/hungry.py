@@ -1,4 +1,4 @@
-"""Takes memory between its forward and its backward, outside of the model: `hungry.py MIB [raises]`."""
+"""Takes memory between forward and backward, outside of the model: `hungry.py MIB [raises]`."""
 
 import sys
 
