@@ -234,11 +234,13 @@ def recall(
 
 
 def keep_for(step: Graph, decision: Decision, store: Store | None) -> None:
-    """Store the plan of a single region as a plan of the step that it turned out to be in."""
-    if store is None or decision.captured_hash is None or not decision.plan.fits:
+    """Store a plan as one of the step that was then recorded."""
+    if store is None or not decision.plan.fits:
         return
-    orders = {decision.captured_hash: decision.order(decision.captured_hash)}
-    order = step_order(step, orders)
+    names = {name for name in region_names(step) if name}
+    if not all(decision.covers(name) or decision.captured_hash == name for name in names):
+        return
+    order = step_order(step, {name: decision.order(name) for name in names})
     local = decision.budget_bytes - step.resident_bytes
     made = certify(
         step,

@@ -35,6 +35,7 @@ from fastsa.runtime.decision import (
     subject,
 )
 from fastsa.runtime.guard import Guard
+from fastsa.runtime.margin import TOLERANCE_SHARE
 from fastsa.runtime.planned_region import PlannedRegion
 from fastsa.runtime.ranks import Ranks
 from fastsa.runtime.run import Run
@@ -251,7 +252,7 @@ class Job:
         names = [parts[region].graph.hash() for region in self.watch.regions if region in parts]
         seen = {self._like.get(name, name) for name in names}
         is_known = all(seen == set(region_names(d.graph)) - {""} for d in self.decisions)
-        if is_known and not is_over:
+        if is_known and not is_over and not self._is_off(peak):
             self._warn_if_over(peak)
             return
         step = self.watch.step_graph(self._measured(parts), self.model)
@@ -262,12 +263,17 @@ class Job:
         if step is not None and self.may_switch and is_other:
             self._switch(step)
             return
-        if step is not None and not is_over and len(self.decisions) == len(seen) == 1:
+        if step is not None and not is_over and len(self.decisions) == 1:
             self._keep_for(step, self.decisions[0])
         self._warn_if_over(peak)
 
+    def _is_off(self, peak: int | None) -> bool:
+        """Whether the step takes so much more or less that it is another than was recorded."""
+        predicted = max(d.predicted_peak_bytes for d in self.decisions)
+        return peak is not None and abs(peak - predicted) > TOLERANCE_SHARE * predicted
+
     def _keep_for(self, step: Graph, decision: Decision) -> None:
-        """Store the plan of the region as one of the step: the next start finds that one."""
+        """Store the plan as one of the step that was recorded: the next start finds that one."""
         self._with_store(lambda store: keep_for(step, decision, store))
 
     def _was_planned_as_another(self, seen: set[str]) -> bool:

@@ -97,10 +97,11 @@ def test_the_next_start_knows_the_step(desk: Desk) -> None:
 
 
 def test_another_script_with_the_same_first_region(desk: Desk) -> None:
-    """The step that was profiled is not the one that runs: it is seen and planned anew."""
+    """The step that was profiled is not the one that runs: the next start knows the right one."""
     desk.fastsa("profile", "regions.py", "breaks")
-    done = desk.fastsa("run", "--budget", "90%", *QUICK, "regions.py", "micro")
-    same(done, desk.plain("regions.py", "micro"))
+    for _ in range(2):
+        done = desk.fastsa("run", "--budget", "90%", *QUICK, "regions.py", "micro")
+        same(done, desk.plain("regions.py", "micro"))
     run = latest_run(desk)
     assert run.measured_peak_bytes
     assert run.measured_peak_bytes == pytest.approx(run.predicted_peak_bytes, rel=0.02)
