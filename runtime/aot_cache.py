@@ -36,8 +36,11 @@ from fastsa.profiler.region import Boxed, Part, Region, code
 from fastsa.profiler.tangents import tangent
 from fastsa.runtime.accumulate import accumulate
 
+_OURS = {"fastsa.accumulate": accumulate, "fastsa.tangent": tangent}
+"""Calls of ours in a graph, by the name they have in the cache: torch writes only its own down."""
+
 _REPEATABLE = frozenset(
-    {run_and_save_rng_state, run_with_rng_state, operator.getitem, accumulate, tangent}
+    {run_and_save_rng_state, run_with_rng_state, operator.getitem, *_OURS.values()}
 )
 """Calls other than ops that mean the same in another process."""
 
@@ -137,7 +140,7 @@ class CachedCode(OutputCode):
         check(self.module)
         options = Options(ops_filter=None, node_metadata_key_filter=lambda key: False)
         try:
-            self.graph = GraphPickler.dumps(self.module, options)
+            self.graph = GraphPickler.dumps(_writable(self.module), options)
         except Exception as error:
             raise Uncacheable(f"torch cannot write it down: {error}") from error
         self.module = self.run = None
@@ -150,12 +153,32 @@ class CachedCode(OutputCode):
             raise Uncacheable("it was made for another plan")
         module = GraphPickler.loads(self.graph, FakeTensorMode(shape_env=ShapeEnv()))
         assert isinstance(module, fx.GraphModule)
+        _restore_ours(module)
         self.graph = None
         self.run = code(_current.region, module, self.part)
         _current.loaded.add(self.part)
 
     def set_triton_bundle(self, triton_bundle: Any) -> None:
         """There are no kernels of its own."""
+
+
+def _writable(module: fx.GraphModule) -> fx.GraphModule:
+    """A copy in which calls of ours are `operator.call(name, ...)`."""
+    names = {function: name for name, function in _OURS.items()}
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(module.graph, {}))
+    for node in graph.nodes:
+        if node.target in names:
+            node.args = (names[node.target], *node.args)
+            node.target = operator.call
+    return fx.GraphModule(module, graph)
+
+
+def _restore_ours(module: fx.GraphModule) -> None:
+    for node in module.graph.nodes:
+        if node.target is operator.call:
+            name, *arguments = node.args
+            node.target, node.args = _OURS[name], tuple(arguments)
 
 
 def check(module: fx.GraphModule) -> None:
