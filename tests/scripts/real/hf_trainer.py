@@ -5,7 +5,13 @@ from typing import Any
 import torch
 from real import STEPS, tell, tell_state
 from torch.utils.data import Dataset
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
 
 
 class Text(Dataset[dict[str, torch.Tensor]]):
@@ -50,6 +56,7 @@ trainer = Telling(
     train_dataset=Text(12 * STEPS),
     eval_dataset=Text(24),
 )
+trainer.remove_callback(PrinterCallback)  # it prints how long things take
 trainer.train()
 for entry in trainer.state.log_history:
     print({key: entry[key] for key in ("step", "loss", "eval_loss", "grad_norm") if key in entry})
