@@ -101,7 +101,7 @@ class Trained:
         """`fastsa run --budget ...` with the profile that is there."""
         assert self.profile.returncode == 0, self.profile.stderr
         return self.desk.fastsa(
-            "run", "--budget", *budget, "--time-limit", "1", *self.item.command
+            "run", "--budget", *budget, "--time-limit", "0.7", *self.item.command
         )
 
     def run(self) -> Run | None:
