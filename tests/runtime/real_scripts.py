@@ -75,6 +75,7 @@ ITEMS = {
         Item("compiles.py", ("wrapped", "aot_eager")),
         Item("compiles.py", ("in-place", "aot_eager")),
         Item("compiles.py", ("blocks", "aot_eager")),
+        Item("compiles.py", ("function", "aot_eager")),
     )
 }
 

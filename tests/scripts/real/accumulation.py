@@ -2,9 +2,10 @@
 
 import torch
 from blocks import Transformer, batch, loss_of
-from real import STEPS, tell, tell_state
+from real import STEPS, budgeted, tell, tell_state
 
 model = Transformer()
+budgeted(model)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 for step in range(STEPS):
     for _ in range(4):

@@ -15,6 +15,8 @@ elif how == "in-place":
 elif how == "blocks":
     for block in net.blocks:
         block.compile(backend=backend)
+elif how == "function":
+    loss_of = torch.compile(loss_of, backend=backend)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 for step in range(STEPS):
     model.train()

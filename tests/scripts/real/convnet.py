@@ -1,7 +1,7 @@
 """A conv net as timm writes them: batch norm, squeeze and excite, stochastic depth."""
 
 import torch
-from real import STEPS, tell, tell_state
+from real import STEPS, budgeted, tell, tell_state
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -69,6 +69,7 @@ model = nn.Sequential(
     nn.Dropout(0.2),
     nn.Linear(16, 10),
 )
+budgeted(model)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True)
 criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
 for step in range(STEPS):

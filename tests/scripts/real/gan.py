@@ -12,6 +12,10 @@ def up(inside: int, out: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(out), nn.ReLU(True)]
 
 
+def same(width: int, activation: nn.Module) -> list[nn.Module]:
+    return [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), activation]
+
+
 def down(inside: int, out: int) -> list[nn.Module]:
     convolution = nn.Conv2d(inside, out, 4, 2, 1, bias=False)
     return [convolution, nn.BatchNorm2d(out), nn.LeakyReLU(0.2, inplace=True), nn.Dropout2d(0.2)]
@@ -26,6 +30,9 @@ class Generator(nn.Module):
             nn.ConvTranspose2d(NOISE, WIDTH, 8, 1, 0, bias=False),
             *up(WIDTH, WIDTH),
             *up(WIDTH, WIDTH),
+            *same(WIDTH, nn.ReLU(True)),
+            *same(WIDTH, nn.ReLU(True)),
+            *same(WIDTH, nn.ReLU(True)),
             nn.Conv2d(WIDTH, 1, 3, padding=1),
             nn.Tanh(),
         )
@@ -40,7 +47,13 @@ class Discriminator(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            *down(1, WIDTH), *down(WIDTH, WIDTH), nn.Flatten(), nn.Linear(WIDTH * 8 * 8, 1)
+            nn.Conv2d(1, WIDTH, 3, padding=1),
+            *same(WIDTH, nn.GELU()),
+            *same(WIDTH, nn.GELU()),
+            *down(WIDTH, WIDTH),
+            *down(WIDTH, WIDTH),
+            nn.Flatten(),
+            nn.Linear(WIDTH * 8 * 8, 1),
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from real import STEPS, tell, tell_state
+from real import STEPS, budgeted, tell, tell_state
 from torch.utils.data import Dataset
 from transformers import (
     GPT2Config,
@@ -38,6 +38,7 @@ class Telling(Trainer):
 
 
 model = GPT2LMHeadModel(GPT2Config(vocab_size=128, n_positions=64, n_embd=64, n_layer=3, n_head=4))
+budgeted(model)
 trainer = Telling(
     model=model,
     args=TrainingArguments(

@@ -6,7 +6,7 @@ import warnings
 import lightning
 import torch
 from blocks import ROWS, Transformer, batch
-from real import STEPS, tell, tell_state
+from real import STEPS, budgeted, tell, tell_state
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -45,6 +45,7 @@ class Language(lightning.LightningModule):
 
 
 model = Language()
+budgeted(model.model)
 trainer = lightning.Trainer(
     max_epochs=2,
     accelerator="cpu",
