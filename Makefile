@@ -117,10 +117,10 @@ $(VENV)/.native: $(VENV)/.installed $(NATIVE_FILES)
 	$(call quietly,Building the C++ core,$(call install,$(VENV)))
 	@touch $@
 
-# The planner imports neither torch nor CuPy, so the sanitized environment goes without.
+# The planner imports neither torch nor what is built on it, so the sanitized environment goes without.
 $(ASAN_VENV)/.installed: pyproject.toml
 	$(call quietly,Creating $(ASAN_VENV) with $(PYTHON),$(PYTHON) -m venv $(ASAN_VENV))
-	@$(ASAN_VENV)/bin/python -c "$$requirements" dev | grep -v -e '^torch' -e '^cupy' > $(ASAN_VENV)/requirements.txt
+	@$(ASAN_VENV)/bin/python -c "$$requirements" dev | grep -v -e '^torch' -e '^cupy' -e '^accelerate' -e '^lightning' -e '^transformers' > $(ASAN_VENV)/requirements.txt
 	$(call quietly,Installing what the planner tests need,$(ASAN_VENV)/bin/python -m pip install -r $(ASAN_VENV)/requirements.txt)
 	@touch $@
 

@@ -6,16 +6,16 @@ import sys
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.eval_frame import OptimizedModule
 from torch.utils._device import DeviceContext
 from torch.utils._pytree import tree_leaves
 
-from fastsa.profiler.region import is_compiled
 from fastsa.profiler.threads import alone
 
 
 def obstacle(module: nn.Module, arguments: object) -> str | None:
     """Why a module that is about to be called should run as it is; None if it can be captured."""
-    if is_compiled(module):
+    if isinstance(module, OptimizedModule):  # with hooks, or in a DistributedDataParallel
         return "the script compiles its model itself"
     if isinstance(module, torch.jit.ScriptModule):
         return "the model is TorchScript"

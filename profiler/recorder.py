@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -44,7 +45,9 @@ from fastsa.profiler.region import (
     Region,
     compile_in_place,
     compile_region,
+    compiled_model,
     first_line,
+    put_back,
 )
 from fastsa.profiler.script import StopScript, stop_script
 from fastsa.profiler.shortage import snapshot_profile, with_minimum
@@ -231,10 +234,19 @@ class Recorder:
         self._watched(lambda: self._forward_begins(module, args, kwargs))
         self.is_training = True
         try:
-            with in_one_piece(module):
-                return self._called(computed(module), args, kwargs, call)
+            model = self._model(module)
+            if model is not module:
+                call = partial(model, *args, **kwargs)
+            with in_one_piece(model):
+                return self._called(computed(model), args, kwargs, call)
         finally:
             self.is_training = False
+
+    def _model(self, module: nn.Module) -> nn.Module:
+        """What is to be called: once it is captured, not what the script has compiled of it."""
+        if self._complete or self.stage < CAPTURE or not self._may_capture:
+            return module
+        return compiled_model(module) or module
 
     def _called(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call
@@ -404,7 +416,7 @@ class Recorder:
         self._calls.close()
         self.clock.close()
         for module in self._compiled:
-            module.__dict__.pop("_compiled_call_impl", None)
+            put_back(module)
         self._stop_recording()
         self._join(self._stop_allocator())
         if self.keep_running and self.stage >= DONE:

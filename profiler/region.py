@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
+import torch._functorch.config
 from torch import fx, nn
 from torch._dynamo import convert_frame, trace_rules
 from torch._dynamo.backends.common import aot_autograd
@@ -124,7 +126,9 @@ def compile_region(
         partition_fn=partition,
         keep_inference_input_mutations=True,
     )
-    return compiler(gm, example_inputs)
+    # With buffers to donate, torch refuses a backward that retains the graph; nothing uses them.
+    with torch._functorch.config.patch(donated_buffer=False):
+        return compiler(gm, example_inputs)
 
 
 def compile_in_place(
@@ -139,15 +143,40 @@ def compile_in_place(
     the call is made as if nothing had happened.
     """
     state = _random_state()
+    _own.setdefault(module, module.__dict__.get(_IMPL))
     # Not by setattr: a module may be strict about what it is given.
-    module.__dict__["_compiled_call_impl"] = torch.compile(traceable(module), backend=backend)
+    module.__dict__[_IMPL] = torch.compile(traceable(module), backend=backend)
     try:
         return call()
     except TorchDynamoException as error:
-        module.__dict__.pop("_compiled_call_impl", None)
+        put_back(module)
         failed(error)
         _restore_random_state(state)
         return call()
+
+
+def put_back(module: nn.Module) -> None:
+    """Undo `compile_in_place`: what the script itself has compiled is back."""
+    own = _own.pop(module, None)
+    module.__dict__.pop(_IMPL, None)
+    if own is not None:
+        module.__dict__[_IMPL] = own
+
+
+_IMPL = "_compiled_call_impl"
+_own: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()  # what the script put there
+
+
+def compiled_model(module: nn.Module) -> nn.Module | None:
+    """The model in what `torch.compile(model)` returns; None if it is another module.
+
+    One with hooks laid over the compiled model is left alone: they would not run.
+    """
+    if not isinstance(module, OptimizedModule):
+        return None
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    backward_hooks = (module._backward_hooks, module._backward_pre_hooks)
+    return None if any((*hooks, *backward_hooks)) else module._orig_mod
 
 
 def is_compiled(module: nn.Module) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
 
 from fastsa.profiler import cupy_memory
 from fastsa.profiler.capture import rounded
@@ -158,10 +159,11 @@ def _pending(optimizer: Optimizer, device: torch.device) -> int:
                 fake = _fake_parameter(*kind)
                 alike[fake] = count
                 trial_group["params"].append(fake)
-        trial = copy.copy(optimizer)
+        trial = _copied(optimizer)
+        if trial is None:
+            return 0
         trial.param_groups = groups
         trial.state = defaultdict(dict)
-        trial.defaults = dict(optimizer.defaults)
         # The state is made before the update, which fake tensors may refuse.
         with contextlib.suppress(RuntimeError, TypeError, ValueError, AttributeError):
             _step_without_hooks(trial)
@@ -172,6 +174,30 @@ def _pending(optimizer: Optimizer, device: torch.device) -> int:
             if t.device.type == device.type
         )
 
+
+def _copied(optimizer: Optimizer) -> Optimizer | None:
+    """A copy whose step touches nothing of the original's; None if there is no saying.
+
+    What wraps another optimizer (Accelerate's, Lightning's) passes on what is set and done to it.
+    """
+    own = vars(optimizer)
+    if not own.keys() >= _OWN:
+        return None
+    more = {
+        name: value
+        for name, value in own.items()
+        # Functions: learning rate schedules lay one over `step`.
+        if not name.startswith("_optimizer_") and name not in _OWN and not callable(value)
+    }
+    if not all(isinstance(leaf, _PLAIN) for leaf in tree_leaves(more)):
+        return None
+    copied = copy.copy(optimizer)
+    vars(copied).update(copy.deepcopy(more), defaults=dict(optimizer.defaults))
+    return copied
+
+
+_OWN = {"param_groups", "state", "defaults"}
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype)
 
 _Kind = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
 

@@ -42,6 +42,7 @@ from fastsa.runtime.run import Run
 from fastsa.runtime.settings import OFF, Settings
 from fastsa.runtime.shapes import Shapes
 from fastsa.runtime.start import compile_planned
+from fastsa.runtime.status import register
 from fastsa.runtime.watch import Watch
 
 T = TypeVar("T")
@@ -158,6 +159,11 @@ class Job:
         return next((d.budget_bytes for d in self.decisions if not d.is_provisional), None)
 
     @property
+    def leading(self) -> Decision:
+        """The decision that predicts the step's peak."""
+        return max(self.decisions, key=lambda d: d.predicted_peak_bytes)
+
+    @property
     def may_switch(self) -> bool:
         """Whether a plan may be replaced in mid-training: where no other rank has to follow."""
         return self.can_switch and self.ranks.board() is None
@@ -176,6 +182,7 @@ class Job:
     ) -> None:
         """A region has got its plan; what it was captured as is None if it was not traced."""
         self.regions.append(region)
+        register(self)
         if captured is None:
             self._parts = None  # nothing can be learned of the step
         elif self._parts is not None:
@@ -362,7 +369,7 @@ class Job:
     def _store_run(self) -> None:
         if self.watch is None or not self.decisions:
             return
-        decision = max(self.decisions, key=lambda d: d.predicted_peak_bytes)
+        decision = self.leading
         self.run = self._run(decision, self.watch.check)
         if decision.plan_id is None:
             return

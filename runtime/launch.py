@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
+from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.exc import TorchDynamoException
 
 from fastsa.profiler.assembly import model_name, signature
 from fastsa.profiler.data_parallel import computed, in_one_piece, is_sharded
 from fastsa.profiler.hooks import Call, RootCalls
-from fastsa.profiler.region import compile_in_place, first_line, is_compiled, next_frame
+from fastsa.profiler.region import compile_in_place, compiled_model, first_line, next_frame
 from fastsa.profiler.script import StopScript, run_script
 from fastsa.runtime.job import Job
 from fastsa.runtime.out_of_memory import Shortage, shortage
@@ -28,6 +30,7 @@ class Launch:
         self.trained = False
         self.sharded = False
         self.shortage: Shortage | None = None
+        self._uncaptured: set[nn.Module] = set()
         self._roots: dict[nn.Module, int] = {}  # with the generation they were compiled in
         job.command = (script, *arguments)
         job.can_switch = True
@@ -70,6 +73,18 @@ class Launch:
         self.trained = True
         if self.job.refusal is not None:
             raise StopScript  # again: the script has caught the first one
+        model = compiled_model(module)
+        if model is None:
+            return self._called_in_one_piece(module, args, kwargs, call)
+
+        def call_model() -> Any:
+            return call() if computed(model) in self._uncaptured else model(*args, **kwargs)
+
+        return self._called_in_one_piece(model, args, kwargs, call_model)
+
+    def _called_in_one_piece(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call
+    ) -> Any:
         with in_one_piece(module):
             return self._called(computed(module), args, kwargs, call)
 
@@ -79,7 +94,8 @@ class Launch:
         if module in self._roots:
             return self._called_again(module, call)
         self._roots[module] = self.job.generation
-        if is_compiled(module):
+        if isinstance(module, OptimizedModule):  # with hooks, or in a DistributedDataParallel
+            self._uncaptured.add(module)
             self.job.warn("the script compiles its model itself: it trains unplanned")
             return call()
         self.sharded = self.sharded or is_sharded(module)
@@ -92,14 +108,12 @@ class Launch:
         if self._roots[module] == self.job.generation:
             return call()
         self._roots[module] = self.job.generation
-        if module.__dict__.pop("_compiled_call_impl", None) is None:
-            return call()  # it could not be captured
-        return self._first_call(module, call)
+        return call() if module in self._uncaptured else self._first_call(module, call)
 
     def _first_call(self, module: nn.Module, call: Call) -> Any:
         compiled, warned = self.job.compiled, self.job.warned
         self.job.root_frame = next_frame()
-        result = compile_in_place(module, self._backend(), call, self._failed)
+        result = compile_in_place(module, self._backend(), call, partial(self._failed, module))
         if self.job.compiled == compiled and self.job.warned == warned:
             self.job.warn("nothing of the model could be captured: it trains unplanned")
         return result
@@ -108,7 +122,8 @@ class Launch:
         # One of its own for each generation: the tracer keeps what it compiled by backend.
         return lambda gm, inputs: self.job.compile(gm, inputs)
 
-    def _failed(self, error: TorchDynamoException) -> None:
+    def _failed(self, module: nn.Module, error: TorchDynamoException) -> None:
+        self._uncaptured.add(module)
         if self.job.refusal is not None:
             raise StopScript from error
         self.job.ranks.leave(f"the model cannot be captured: {first_line(error)}")

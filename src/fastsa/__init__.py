@@ -17,6 +17,7 @@ from fastsa.errors import (
 
 if TYPE_CHECKING:
     from fastsa.profiling import profile, profile_step
+    from fastsa.runtime.status import Status, status
 
 __version__ = "0.1.0"
 
@@ -27,10 +28,12 @@ __all__ = [
     "FastsaWarning",
     "IllegalPlan",
     "InfeasibleBudget",
+    "Status",
     "StoreUnusable",
     "__version__",
     "profile",
     "profile_step",
+    "status",
 ]
 
 
@@ -43,4 +46,8 @@ def __getattr__(name: str) -> Any:
         from fastsa import profiling
 
         return getattr(profiling, name)
+    if name in ("Status", "status"):
+        from fastsa.runtime import status
+
+        return getattr(status, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -35,10 +35,10 @@ def environment(store: Path, **more: str) -> dict[str, str]:
 class Warm:
     """Programs run in processes forked from one that has torch imported (see warm.py)."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, *modules: str) -> None:
         self.scratch = scratch
         self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).parent / "warm.py"],
+            [sys.executable, Path(__file__).parent / "warm.py", *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

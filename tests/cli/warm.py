@@ -2,11 +2,12 @@
 
 A child is as good as new: torch has computed nothing and started no thread, and the child runs to
 the end of this file as any program does, to its own exit code. Requests and answers are lines of
-JSON.
+JSON. Arguments are further modules to import beforehand.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import runpy
@@ -21,6 +22,9 @@ def preload() -> None:
     import torch._dynamo
     import torch._functorch.aot_autograd
     import torch.profiler  # noqa: F401
+
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
 
 
 def become(request: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -146,6 +147,57 @@ def test_pending_optimizer_state_is_what_the_first_step_allocates(
     made.step()
     assert live_bytes(cpu) - before == expected
     assert pending_optimizer_bytes(cpu) == others
+
+
+class Wrapping(torch.optim.Optimizer):
+    """Passes everything on to another optimizer, as Accelerate's does."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        self.optimizer.step()
+
+    def _get(self) -> Any:
+        return self.optimizer.param_groups
+
+    def _set(self, groups: Any) -> None:
+        self.optimizer.param_groups = groups
+
+    param_groups = property(_get, _set)  # type: ignore[assignment]
+    state = property(lambda self: self.optimizer.state)  # type: ignore[assignment]
+    defaults = property(lambda self: self.optimizer.defaults)  # type: ignore[assignment]
+
+
+class Nesting(SGD):
+    """Keeps an optimizer beside its own state."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(optimizer.param_groups, lr=0.1)
+        self.base = [optimizer]
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        self.base[0].step()
+
+
+@pytest.mark.parametrize("wrapper", [Wrapping, Nesting])
+def test_the_estimate_leaves_what_an_optimizer_wraps_alone(
+    wrapper: Callable[[torch.optim.Optimizer], torch.optim.Optimizer],
+) -> None:
+    gc.collect()
+    cpu = torch.device("cpu")
+    others = pending_optimizer_bytes(cpu)
+    parameter = nn.Parameter(torch.ones(64))
+    inner = ADAM([parameter], lr=1e-3)
+    outer = wrapper(inner)
+    assert outer in optimizers()
+    # Adam's two tensors and its count of steps, once.
+    assert pending_optimizer_bytes(cpu) - others == 2 * 64 * 4 + 4
+    assert inner.param_groups[0]["params"] == [parameter]
+    assert not inner.state
+    parameter.grad = torch.ones(64)
+    outer.step()
+    assert not torch.equal(parameter, torch.ones(64))
 
 
 def test_the_capture_hash_is_the_same_in_another_process() -> None:

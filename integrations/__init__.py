@@ -1,0 +1,5 @@
+"""Callbacks that put what fastsa knows of the running job into the logs of a training framework.
+
+Each framework is imported by its own module only. They report; what is trained is no concern of
+theirs.
+"""

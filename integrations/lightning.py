@@ -1,0 +1,32 @@
+"""Lightning: a callback for its `Trainer` that only reports."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from fastsa.errors import FastsaWarning, reason
+from fastsa.integrations.metrics import metrics
+
+PREFIX = "fastsa/"
+
+
+class FastsaCallback(Callback):
+    """Logs the peak, step time and budget of the planned job, as the module's own `log` does."""
+
+    def __init__(self) -> None:
+        self._failed = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *ignored: Any, **more: Any
+    ) -> None:
+        """A batch is done: log what is known, at the pace the Trainer logs."""
+        if self._failed:
+            return
+        try:
+            pl_module.log_dict(metrics(PREFIX), on_step=True, on_epoch=False)
+        except Exception as error:  # noqa: BLE001  a report must not stop the training
+            self._failed = True
+            warnings.warn(f"fastsa: nothing is logged: {reason(error)}", FastsaWarning, stacklevel=2)

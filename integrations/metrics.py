@@ -1,0 +1,28 @@
+"""Metrics: the status of the running job as plain numbers, as loggers take them."""
+
+from __future__ import annotations
+
+from fastsa.runtime.status import status
+
+
+def metrics(prefix: str) -> dict[str, float]:
+    """What is known now, by name; empty while nothing is planned. Never raises.
+
+    `<prefix>planned` is 1 once the plan is final and 0 while it may still be replaced; the others
+    are bytes of the whole process and seconds of a step. What has not been measured is left out.
+    """
+    try:
+        found = status()
+    except Exception:  # noqa: BLE001  a report must not stop the training
+        return {}
+    if found is None:
+        return {}
+    values = {
+        "planned": float(found.state == "planned"),
+        "budget_bytes": found.budget_bytes,
+        "predicted_peak_bytes": found.predicted_peak_bytes,
+        "measured_peak_bytes": found.measured_peak_bytes,
+        "predicted_step_seconds": found.predicted_step_seconds,
+        "measured_step_seconds": found.measured_step_seconds,
+    }
+    return {f"{prefix}{name}": float(v) for name, v in values.items() if v is not None}

@@ -1,0 +1,112 @@
+"""Real training scripts, run plain and under budgets, and what is to be the same of them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
+
+from commands import Desk, Done
+
+from fastsa.cache.store import Store
+from fastsa.runtime.run import Run
+
+# Imported once for all scripts; each still runs in a process of its own.
+LIBRARIES = (
+    "accelerate",
+    "lightning",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.gpt2.modeling_gpt2",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.t5.modeling_t5",
+    "transformers.models.vit.modeling_vit",
+    "transformers.trainer",
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A script with its arguments."""
+
+    script: str
+    arguments: tuple[str, ...] = ()
+    exact: bool = True  # whether torch's compiled graph has the bits of eager
+
+    @property
+    def name(self) -> str:
+        return " ".join((self.script.removesuffix(".py"), *self.arguments))
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return f"real/{self.script}", *self.arguments
+
+
+ITEMS = {
+    item.name: item
+    for item in (
+        Item("hf_gpt2.py"),
+        Item("hf_llama.py"),
+        Item("hf_bert.py"),
+        Item("hf_t5.py"),
+        Item("hf_vit.py"),
+        Item("hf_trainer.py"),
+        Item("lightning_trainer.py"),
+        Item("accelerate_loop.py"),
+        Item("convnet.py"),
+        Item("unet.py"),
+        Item("gan.py"),
+        Item("accumulation.py"),
+        Item("clipping.py"),
+        Item("autocast.py", ("bf16",), exact=False),
+        Item("autocast.py", ("fp16",), exact=False),
+        Item("autocast.py", ("scaled",), exact=False),
+        Item("frozen.py"),
+        Item("tied.py"),
+        Item("averages.py"),
+        Item("checkpointed.py", ("reentrant",)),
+        Item("checkpointed.py", ("non-reentrant",)),
+        Item("evaluates.py"),
+        Item("retains.py"),
+        Item("two_forwards.py"),
+        Item("hooks.py"),
+        Item("compiles.py", ("wrapped", "aot_eager")),
+        Item("compiles.py", ("in-place", "aot_eager")),
+        Item("compiles.py", ("blocks", "aot_eager")),
+        Item("compiles.py", ("function", "aot_eager")),
+    )
+}
+
+
+class Trained:
+    """An item run plain, profiled, and trained under one budget after the other."""
+
+    def __init__(self, item: Item, desk: Desk) -> None:
+        self.item = item
+        self.desk = desk
+
+    @cached_property
+    def reference(self) -> Done:
+        """What the script prints without a plan that recomputes anything."""
+        if self.item.exact:
+            return self.desk.plain(*self.item.command)
+        return self.under("100%")
+
+    @cached_property
+    def profile(self) -> Done:
+        return self.desk.fastsa("profile", *self.item.command)
+
+    def under(self, *budget: str) -> Done:
+        """`fastsa run --budget ...` with the profile that is there."""
+        assert self.profile.returncode == 0, self.profile.stderr
+        return self.desk.fastsa(
+            "run", "--budget", *budget, "--time-limit", "0.7", *self.item.command
+        )
+
+    def run(self) -> Run | None:
+        """The latest run in the store."""
+        with Store.open(self.desk.place) as store:
+            rows = store.list_items("run")
+            return store.run(rows[0].id) if rows else None
