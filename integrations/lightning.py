@@ -31,5 +31,3 @@ class FastsaCallback(Callback):
             self._failed = True
             text = f"fastsa: nothing is logged: {reason(error)}"
             warnings.warn(text, FastsaWarning, stacklevel=2)
-                f"fastsa: nothing is logged: {reason(error)}", FastsaWarning, stacklevel=2
-            )
