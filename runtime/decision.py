@@ -233,13 +233,13 @@ def recall(
     return None if what is None else _Decider(what, settings, store, ALONE).recall(budget_bytes)
 
 
-def keep_for(step: Graph, decision: Decision, store: Store | None) -> None:
-    """Store a plan as one of the step that was then recorded."""
+def keep_for(step: Graph, decision: Decision, store: Store | None) -> str | None:
+    """Store a plan as one of the step that was then recorded. Returns its id, if it is stored."""
     if store is None or not decision.plan.fits:
-        return
+        return None
     names = {name for name in region_names(step) if name}
     if not all(decision.covers(name) or decision.captured_hash == name for name in names):
-        return
+        return None
     order = step_order(step, {name: decision.order(name) for name in names})
     local = decision.budget_bytes - step.resident_bytes
     made = certify(
@@ -251,7 +251,7 @@ def keep_for(step: Graph, decision: Decision, store: Store | None) -> None:
     key = PlanKey.of(
         step.hash(), device=decision.device, versions=decision.versions, planner=PLANNER_VERSION
     )
-    store.add_plan(made, key)
+    return store.add_plan(made, key)
 
 
 class _Decider:

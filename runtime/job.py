@@ -67,6 +67,7 @@ class Job:
         self.command: tuple[str, ...] = ()
         self.compiled = 0
         self.run: Run | None = None
+        self.kept_plan: str | None = None  # id of the same plan as one of the step
         self.guard = Guard(settings.store)
         self.on_planned: Callable[[Decision], None] = lambda decision: None
         self._parts: dict[Region, Capture] | None = {}
@@ -281,7 +282,7 @@ class Job:
 
     def _keep_for(self, step: Graph, decision: Decision) -> None:
         """Store the plan as one of the step that was recorded: the next start finds that one."""
-        self._with_store(lambda store: keep_for(step, decision, store))
+        self.kept_plan = self._with_store(lambda store: keep_for(step, decision, store))
 
     def _was_planned_as_another(self, seen: set[str]) -> bool:
         """Whether the plan is of a step with other regions than those that ran."""

@@ -134,7 +134,7 @@ class Observed(Launch):
             steps=tuple(map(tuple, self.observer.seen)),
             places=tuple(self.digests.places),
             ops=tuple(self.digests.runs),
-            plans=tuple(map(_used, decisions)),
+            plans=_plans(decisions, self.job.kept_plan),
             warnings=tuple(self.said),
             peak_bytes=check.peak_bytes if check else None,
             step_seconds=check.step_seconds if check else None,
@@ -193,6 +193,12 @@ def _cupy_pool(shared: bool) -> AbstractContextManager[object]:
     from fastsa.profiler.cupy_memory import share_pool
 
     return share_pool()
+
+
+def _plans(decisions: Sequence[Decision], kept_plan: str | None) -> tuple[PlanUsed, ...]:
+    """What was used, and what the next start finds in its place: the same, of the whole step."""
+    used = tuple(map(_used, decisions))
+    return used if kept_plan is None else (*used, msgspec.structs.replace(used[0], id=kept_plan))
 
 
 def _used(decision: Decision) -> PlanUsed:

@@ -27,7 +27,7 @@ class Checked:
     @property
     def verdict(self) -> Verdict:
         with Store.open(self.desk.place) as store:
-            (row,) = store.list_items("verdict")
+            row = store.list_items("verdict")[-1]  # the one that was shown
             return store.verdict(row.id)
 
 
@@ -70,15 +70,15 @@ class TestHolds:
             assert seconds
 
     def test_nothing_else_is_stored(self, plain: Checked) -> None:
-        assert plain.desk.kinds() == ["graph", "plan", "verdict"]
+        """Of the region and of the step that it turned out to be: the same plan, checked."""
+        assert plain.desk.kinds() == ["graph", "graph", "plan", "plan", "verdict", "verdict"]
 
     def test_beside_the_plan(self, plain: Checked) -> None:
         """Wherever the plan is shown."""
         desk, verdict = plain.desk, plain.verdict
-        (row,) = only_json(desk.fastsa("list", "--kind", "plan", "--json"))["items"]
-        assert (
-            row["checked"] == verdict.line == f"bit-identical over 2 steps, {verdict.created[:10]}"
-        )
+        rows = only_json(desk.fastsa("list", "--kind", "plan", "--json"))["items"]
+        assert verdict.line == f"bit-identical over 2 steps, {verdict.created[:10]}"
+        assert {row["checked"] for row in rows} == {verdict.line}
         for command in (["list"], ["show", verdict.plan]):
             assert verdict.line in desk.fastsa(*command).stdout
         run = desk.fastsa("run", "--budget", "60%", "plain.py")
