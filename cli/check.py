@@ -22,7 +22,7 @@ from fastsa.report import verdict as report
 @planning_options
 @click.option(
     "--steps",
-    type=click.IntRange(1, 10_000),
+    type=click.IntRange(3, 10_000),
     default=3,
     show_default=True,
     help="Training steps to compare.",

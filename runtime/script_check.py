@@ -141,6 +141,10 @@ def _traces(processes: _Processes) -> Traces:
     if comparison.differ(compiled, planned):
         compiled_again = processes.trace("compiled", " again, op for op", ops=True)
         if not ops:
+            # What the first one learned of the step must not lead to another budget.
+            processes.assignment = msgspec.structs.replace(
+                processes.assignment, budget=str(planned.plans[0].budget_bytes), best_effort=True
+            )
             seen = processes.trace("planned", " again, op for op", ops=True)
             planned = msgspec.structs.replace(planned, places=seen.places, ops=seen.ops)
     eager_again = None

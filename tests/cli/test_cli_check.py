@@ -14,7 +14,7 @@ from fastsa.cache.store import Store
 from fastsa.runtime.verdict import Verdict
 
 pytestmark = pytest.mark.slow
-QUICK = ("--budget", "60%", "--time-limit", "0.5", "--steps", "2")
+QUICK = ("--budget", "60%", "--time-limit", "0.5", "--steps", "3")
 
 
 class Checked:
@@ -45,9 +45,9 @@ class TestHolds:
         assert "left behind" not in plain.done.stdout
 
     def test_what_was_compared(self, plain: Checked) -> None:
-        """Two steps of a loss and eight gradients and parameters; ops run again are compared."""
+        """Three steps of a loss and eight gradients and parameters; ops run again are compared."""
         verdict = plain.verdict
-        assert (verdict.steps, verdict.tensors) == (2, 2 * (1 + 8 + 8))
+        assert (verdict.steps, verdict.tensors) == (3, 3 * (1 + 8 + 8))
         assert verdict.identical_to_compiled is verdict.identical_to_eager is True
         assert verdict.differences == verdict.warnings == ()
         assert verdict.deterministic is None
@@ -55,7 +55,7 @@ class TestHolds:
         with Store.open(plain.desk.place) as store:
             plan = store.plan(verdict.plan)
         assert len(plan.sequence) > len(set(plan.sequence))
-        assert verdict.ops >= 2 * len(set(plan.sequence)) - 2  # without the outside
+        assert verdict.ops >= 3 * len(set(plan.sequence)) - 3  # without the outside
 
     def test_what_was_measured(self, plain: Checked) -> None:
         verdict = plain.verdict
@@ -77,7 +77,7 @@ class TestHolds:
         """Wherever the plan is shown."""
         desk, verdict = plain.desk, plain.verdict
         rows = only_json(desk.fastsa("list", "--kind", "plan", "--json"))["items"]
-        assert verdict.line == f"bit-identical over 2 steps, {verdict.created[:10]}"
+        assert verdict.line == f"bit-identical over 3 steps, {verdict.created[:10]}"
         assert {row["checked"] for row in rows} == {verdict.line}
         for command in (["list"], ["show", verdict.plan]):
             assert verdict.line in desk.fastsa(*command).stdout
