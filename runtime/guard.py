@@ -22,17 +22,28 @@ class Guard:
         self.store = store
         self.margin: Margin | None = None  # that this job has set
 
-    def measured(self, decisions: Sequence[Decision], peak_bytes: int) -> str | None:
+    def measured(
+        self, decisions: Sequence[Decision], peak_bytes: int, *, is_recorded: bool = False
+    ) -> str | None:
         """What is to be said of a measured peak; the next start may have another margin.
 
         The peak of a step of several decisions is the fault of none of them: no margin follows.
+        Neither does one where the step `is_recorded` as it was: the next start knows it.
         """
         decision = max(decisions, key=lambda d: d.predicted_peak_bytes)
         known = decision.margin_bytes + decision.unkept_margin_bytes
         following = grown(known, decision.predicted_peak_bytes, peak_bytes, _most(decision))
-        if following != known and len(decisions) == 1:
+        if following != known and len(decisions) == 1 and not is_recorded:
             self._keep(_margin(decision, following))
-        return _said(decision, peak_bytes, self.margin)
+        return _said(decision, peak_bytes, self._following(is_recorded))
+
+    def _following(self, is_recorded: bool) -> str:
+        if is_recorded:
+            return "the next start plans the step as it was recorded"
+        if self.margin is None:
+            return "record a profile of this job"
+        size = format_bytes(self.margin.bytes)
+        return f"the next start keeps {size} free; record a profile of this job"
 
     def ran(self, store: Store, run_id: str) -> None:
         """The run that set the margin is in the store."""
@@ -63,7 +74,7 @@ def _margin(decision: Decision, size: int) -> Margin:
     )
 
 
-def _said(decision: Decision, peak: int, margin: Margin | None) -> str | None:
+def _said(decision: Decision, peak: int, following: str) -> str | None:
     predicted = decision.predicted_peak_bytes
     is_expected = peak <= predicted + decision.margin_bytes + tolerance(predicted)
     is_over_budget = decision.plan.fits and peak > decision.budget_bytes
@@ -72,8 +83,4 @@ def _said(decision: Decision, peak: int, margin: Margin | None) -> str | None:
     over = [] if is_expected else [f"{format_bytes(peak - predicted)} above the predicted one"]
     if is_over_budget:
         over.append(f"above the budget of {format_bytes(decision.budget_bytes)}")
-    following = f"the next start keeps {format_bytes(margin.bytes)} free; " if margin else ""
-    return (
-        f"the measured peak, {format_bytes(peak)}, is {' and '.join(over)}: "
-        f"{following}record a profile of this job"
-    )
+    return f"the measured peak, {format_bytes(peak)}, is {' and '.join(over)}: {following}"

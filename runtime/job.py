@@ -273,7 +273,7 @@ class Job:
             return
         if step is not None and not is_over and len(self.decisions) == 1:
             self._keep_for(step, self.decisions[0])
-        self._warn_if_over(peak)
+        self._warn_if_over(peak, is_recorded=step is not None)
 
     def _is_off(self, peak: int | None) -> bool:
         """Whether the step takes so much more or less that it is another than was recorded."""
@@ -330,8 +330,10 @@ class Job:
             self.watch.start_again()
         self.on_planned(decision)
 
-    def _warn_if_over(self, peak: int | None) -> None:
-        said = None if peak is None else self.guard.measured(self.decisions, peak)
+    def _warn_if_over(self, peak: int | None, *, is_recorded: bool = False) -> None:
+        if peak is None:
+            return
+        said = self.guard.measured(self.decisions, peak, is_recorded=is_recorded)
         if said is not None:
             self.warn(said)
 
