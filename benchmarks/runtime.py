@@ -64,7 +64,7 @@ class TimedJob(Job):
 
     decided_in = 0.0
 
-    def decide(self, captured: Capture, needs: Needs = ALONE) -> Decision:
+    def decide(self, captured: Capture, needs: Needs = ALONE, *, is_whole: bool = True) -> Decision:
         """As any job, then ten times more: the median counts."""
         first = super().decide(captured)
         times = []
@@ -84,7 +84,7 @@ class SettledJob(Job):
         super().__init__(settings)
         self.settled = decision
 
-    def decide(self, captured: Capture, needs: Needs = ALONE) -> Decision:
+    def decide(self, captured: Capture, needs: Needs = ALONE, *, is_whole: bool = True) -> Decision:
         """What was decided before."""
         return self.settled
 
