@@ -29,5 +29,6 @@ class FastsaCallback(Callback):
             pl_module.log_dict(metrics(PREFIX), on_step=True, on_epoch=False)
         except Exception as error:  # noqa: BLE001  a report must not stop the training
             self._failed = True
-            text = f"fastsa: nothing is logged: {reason(error)}"
-            warnings.warn(text, FastsaWarning, stacklevel=2)
+            warnings.warn(
+                f"fastsa: nothing is logged: {reason(error)}", FastsaWarning, stacklevel=2
+            )

@@ -13,10 +13,18 @@ from torch._dynamo.exc import TorchDynamoException
 from fastsa.profiler.assembly import model_name, signature
 from fastsa.profiler.data_parallel import computed, in_one_piece, is_sharded
 from fastsa.profiler.hooks import Call, RootCalls
-from fastsa.profiler.region import compile_in_place, compiled_model, first_line, next_frame
+from fastsa.profiler.region import (
+    compile_in_place,
+    compiled_model,
+    first_line,
+    is_compiled,
+    next_frame,
+)
 from fastsa.profiler.script import StopScript, run_script
 from fastsa.runtime.job import Job
 from fastsa.runtime.out_of_memory import Shortage, shortage
+
+LEFT_OUT = "the script compiles its model itself: while it trains, the plan's order runs instead"
 
 
 class Launch:
@@ -77,6 +85,9 @@ class Launch:
         if model is None:
             return self._called_in_one_piece(module, args, kwargs, call)
 
+        if computed(model) not in self._uncaptured:
+            self.job.warn(LEFT_OUT)
+
         def call_model() -> Any:
             return call() if computed(model) in self._uncaptured else model(*args, **kwargs)
 
@@ -98,6 +109,8 @@ class Launch:
             self._uncaptured.add(module)
             self.job.warn("the script compiles its model itself: it trains unplanned")
             return call()
+        if is_compiled(module):
+            self.job.warn(LEFT_OUT)
         self.sharded = self.sharded or is_sharded(module)
         self.job.model = model_name(self._roots)
         self.job.shape = signature(args, kwargs)

@@ -269,7 +269,8 @@ class TestUnplanned:
         self.told(Trained(desk, ["--budget", "80%"], "opaque.py"), "captured: it trains unplanned")
 
     def test_compiled_by_the_script(self, desk: Desk) -> None:
-        self.told(Trained(desk, ["--budget", "80%"], "compiles.py"), "compiles its model itself")
+        trained = Trained(desk, ["--budget", "80%"], "compiles.py", "hooked")
+        self.told(trained, "compiles its model itself: it trains unplanned")
 
     def test_profiled_by_the_script(self, desk: Desk) -> None:
         trained = Trained(desk, ["--budget", "80%"], "profiles.py", "0")
@@ -300,6 +301,16 @@ class TestStore:
         assert not desk.place.exists()
         with Store.open(chosen) as store:
             assert len(store.list_items("run")) == 1
+
+
+def test_the_scripts_own_compiler_is_left_out(desk: Desk) -> None:
+    trained = Trained(desk, ["--budget", "80%"], "compiles.py")
+    trained.same()
+    (line,) = warnings_of(trained.done)
+    assert "compiles its model itself: while it trains, the plan's order runs instead" in line
+    (run,) = runs(desk)
+    assert run.measured_peak_bytes
+    assert run.measured_peak_bytes <= run.budget_bytes
 
 
 class TestScripts:

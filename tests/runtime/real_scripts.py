@@ -34,6 +34,7 @@ class Item:
     script: str
     arguments: tuple[str, ...] = ()
     exact: bool = True  # whether torch's compiled graph has the bits of eager
+    lowest_share: float = 0.99  # of the predicted peak that may be measured
 
     @property
     def name(self) -> str:

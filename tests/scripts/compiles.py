@@ -1,4 +1,4 @@
-"""Compiles its model itself: all of it, or with `inside` one layer of it."""
+"""Compiles its model itself: all of it (`hooked`: a hook on that), or `inside` one layer of it."""
 
 import sys
 
@@ -12,5 +12,7 @@ if sys.argv[1:] == ["inside"]:
     model = net
 else:
     model = torch.compile(net, backend="aot_eager")
+    if sys.argv[1:] == ["hooked"]:
+        model.register_forward_hook(lambda module, inputs, output: output * 2)
 for number in range(STEPS):
     tell(number, step(model, optimizer, batch()))

@@ -1,4 +1,4 @@
-"""What the real scripts share: losses to the last bit, and a digest of what was trained."""
+"""What the real training scripts share: losses to the last bit, a digest of what was trained."""
 
 from __future__ import annotations
 
