@@ -8,7 +8,6 @@ from typing import Any, Literal, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
-import torch._functorch.config
 from torch import fx, nn
 from torch._dynamo import convert_frame, trace_rules
 from torch._dynamo.backends.common import aot_autograd
@@ -16,7 +15,7 @@ from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.external_utils import wrap_inline
 from torch._functorch.partitioners import default_partition
-from torch._guards import CompileContext
+from torch._guards import CompileContext, TracingContext
 from torch.fx.graph import _BoxedCodeGen
 
 from fastsa.errors import FastsaWarning
@@ -115,6 +114,7 @@ def compile_region(
         return forward, backward
 
     def compile_forward(module: fx.GraphModule, inputs: object) -> Boxed:
+        _donate_nothing()
         return make_code(region, module, "forward" if partitioned else "inference")
 
     def compile_backward(module: fx.GraphModule, inputs: object) -> Boxed:
@@ -126,9 +126,18 @@ def compile_region(
         partition_fn=partition,
         keep_inference_input_mutations=True,
     )
-    # With buffers to donate, torch refuses a backward that retains the graph; nothing uses them.
-    with torch._functorch.config.patch(donated_buffer=False):
-        return compiler(gm, example_inputs)
+    return compiler(gm, example_inputs)
+
+
+def _donate_nothing() -> None:
+    """To be called while the forward is compiled.
+
+    With saved tensors to donate, which only inductor makes use of, torch refuses a backward that
+    retains the graph.
+    """
+    context = TracingContext.try_get()
+    if context is not None and context.fw_metadata is not None:
+        context.fw_metadata.bw_donated_idxs = []
 
 
 def compile_in_place(

@@ -39,6 +39,19 @@ def check_peak(run: Run | None, lowest_share: float) -> Run:
     return run
 
 
+def check_half(trained: Trained, done: Done) -> None:
+    item, run = trained.item, trained.run()
+    if not item.is_planned:
+        assert run is None
+        assert "trained unplanned" in done.stderr
+    elif not item.keeps_budget:
+        assert "is above the budget" in done.stderr
+    else:
+        run = check_peak(run, item.lowest_share)
+        assert (run.measured_peak_bytes or 0) <= run.budget_bytes
+        assert "trains unplanned" not in done.stderr
+
+
 @pytest.mark.parametrize("name", ITEMS)
 def test_real_script(name: str, desk: Desk) -> None:
     item = ITEMS[name]
@@ -46,12 +59,11 @@ def test_real_script(name: str, desk: Desk) -> None:
     wanted = trained.reference
     half = trained.under("50%")
     check_same(half, wanted)
-    run = check_peak(trained.run(), item.lowest_share)
-    assert (run.measured_peak_bytes or 0) <= run.budget_bytes
-    assert "unplanned:" not in half.stderr
+    check_half(trained, half)
     lowest = trained.under("30%", "--best-effort")
     check_same(lowest, wanted)
-    check_peak(trained.run(), item.lowest_share)
+    if item.is_planned and item.keeps_budget:
+        check_peak(trained.run(), item.lowest_share)
 
 
 BACKEND = ("hf_gpt2", "hf_trainer", "lightning_trainer", "convnet", "accumulation")
@@ -62,16 +74,12 @@ def test_through_the_backend(name: str, desk: Desk) -> None:
     wanted = desk.plain(*ITEMS[name].command)
     done = desk.plain(*ITEMS[name].command, "60%")
     check_same(done, wanted)
-    run = Trained(ITEMS[name], desk).run()
-    assert run is not None
-    assert run.steps == (40 if name == "accumulation" else 10) or name == "accumulation"
-    assert run.measured_peak_bytes is not None
+    check_peak(Trained(ITEMS[name], desk).run(), ITEMS[name].lowest_share)
 
 
-@pytest.mark.parametrize("how", ["wrapped", "in-place", "blocks", "function"])
+@pytest.mark.parametrize("how", ["wrapped", "in-place", "blocks"])
 def test_inductor(how: str, desk: Desk) -> None:
     """In fp32 the plan has the bits of eager, whatever the script's own compiler has."""
     wanted = desk.plain("real/compiles.py", "not", "at-all")
     done = desk.fastsa("run", "--budget", "60%", "real/compiles.py", how, "inductor")
-    if how != "function":
-        check_same(done, wanted)
+    check_same(done, wanted)
