@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from commands import Desk, Done
 
+from fastsa.cache.starts import Starts
 from fastsa.cache.store import Store
 from fastsa.planner.budget import parse
 from fastsa.runtime.margin import Margin
@@ -52,8 +54,8 @@ def latest(desk: Desk) -> Run:
 
 def test_a_step_that_is_recorded_as_it_was_needs_no_margin(desk: Desk) -> None:
     trained(desk, 0)
-    done = trained(desk, 6)
-    (line,) = warnings_of(done)
+    shutil.rmtree(Starts(desk.place).folder)  # else the region is not traced, and not recorded
+    (line,) = warnings_of(trained(desk, 6))
     assert "above the predicted one: the next start plans the step as it was recorded" in line
     assert margins(desk.place) == []
     assert warnings_of(trained(desk, 6)) == []
@@ -61,6 +63,15 @@ def test_a_step_that_is_recorded_as_it_was_needs_no_margin(desk: Desk) -> None:
 
 @pytest.mark.slow
 class TestMargin:
+    def test_a_start_without_tracing_sets_one(self, desk: Desk) -> None:
+        """The region comes out of torch's cache: what runs around it cannot be recorded."""
+        trained(desk, 0)
+        (line,) = warnings_of(trained(desk, 6))
+        assert "the next start keeps 6.00 MiB free" in line
+        ((size, run),) = margins(desk.place)
+        assert size == pytest.approx(6 * MIB, rel=0.01)
+        assert run == latest(desk).id()
+
     def test_it_is_kept_free(self, desk: Desk) -> None:
         """Within 42 MiB the plan that is there would fit, and with the margin it does not."""
         with_margin(desk)
