@@ -30,6 +30,7 @@ from fastsa.profiler.capture import Capture
 from fastsa.profiler.device import available_bytes, device_name, versions
 from fastsa.profiler.resident import live_bytes, pending_optimizer_bytes
 from fastsa.profiler.timing import measure
+from fastsa.runtime import rng
 from fastsa.runtime.settings import Settings
 from fastsa.runtime.verdict import Verdict
 
@@ -74,6 +75,7 @@ class Decision(msgspec.Struct, frozen=True):
     shape: str
     captured_hash: str | None = None  # of the one region it is for
     is_provisional: bool = False  # until the step is known that it is a part of
+    state_bytes: int = 0  # of generators, at most, which no value of the graph stands for
     margin_bytes: int = 0  # of the budget, kept free since a run took more than predicted
     unkept_margin_bytes: int = 0  # the same, where no plan fits with it
     verdict: Verdict | None = None  # the latest on the plan
@@ -100,8 +102,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def predicted_peak_bytes(self) -> int:
-        """Resident plus the plan's peak."""
-        return self.resident_bytes + self.plan.peak_bytes
+        """Resident, the plan's peak, and the generator states that its repeats run from."""
+        return self.resident_bytes + self.plan.peak_bytes + self.state_bytes
 
     @property
     def predicted_step_seconds(self) -> float:
@@ -284,11 +286,19 @@ class _Decider:
 
     def recall(self, budget_bytes: int | None) -> Decision | None:
         budget, unplanned = self.budget(budget_bytes)
-        local = budget - self.resident - self.margin
+        local = self.local(budget)
         found = self.found(local) if local > 0 else None
         if found is None or not self.good_enough(found[0], local):
             return None
         return self.decision(*found, "found", budget, unplanned)
+
+    def local(self, budget: int) -> int:
+        """What a budget leaves for the plan's own bytes, in bytes."""
+        return budget - self.resident - self.margin
+
+    def states(self, chosen: Plan) -> int:
+        """Bytes of generator states that a plan's repeats run from, which are no values of it."""
+        return rng.state_bytes(self.graph, chosen.sequence, self.device)
 
     def budget(self, budget_bytes: int | None) -> tuple[int, int]:
         """The budget and the unplanned peak, in bytes of the whole process."""
@@ -300,7 +310,7 @@ class _Decider:
 
     def decide(self, budget_bytes: int | None) -> Decision:
         budget, unplanned = self.budget(budget_bytes)
-        local = budget - self.resident - self.margin
+        local = self.local(budget)
         found = self.found(local) if local > 0 else None
         if found is not None and self.good_enough(found[0], local):
             return self.decision(*found, "found", budget, unplanned)
@@ -325,8 +335,15 @@ class _Decider:
         return free if self.needs.free_bytes is None else min(free, self.needs.free_bytes)
 
     def found(self, local: int) -> tuple[Plan, str] | None:
-        stored = self.store.find_plan(self.key, local, self.legal) if self.store else None
+        def usable(stored: Plan) -> bool:
+            return self.legal(stored) and self.fits(stored, local)
+
+        stored = self.store.find_plan(self.key, local, usable) if self.store else None
         return None if stored is None else (stored.plan, stored.id)
+
+    def fits(self, found: Plan, local: int) -> bool:
+        """Whether a plan is within a budget together with the states that it needs."""
+        return found.fits and found.peak_bytes + self.states(found) <= local
 
     def legal(self, stored: Plan) -> bool:
         try:
@@ -346,6 +363,12 @@ class _Decider:
         return self.store is not None and self.store.has_curve(self.key, local, found.base_seconds)
 
     def make(self, local: int, warm_start: Plan | None) -> Plan:
+        made = self.searched(local, warm_start)
+        if made.fits and not self.fits(made, local):
+            return self.searched(local - self.states(made), None)
+        return made
+
+    def searched(self, local: int, warm_start: Plan | None) -> Plan:
         return plan(
             self.graph,
             max(0, local),
@@ -361,7 +384,7 @@ class _Decider:
         if made.status == "infeasible":
             lowest = self.make(made.minimum_budget_bytes, None)
         if not self.settings.best_effort:
-            raise infeasible(self.graph, lowest, budget, self.resident)
+            raise infeasible(self.graph, lowest, budget, self.resident, self.states(lowest))
         return lowest
 
     def keep(self, made: Plan) -> str | None:
@@ -392,6 +415,7 @@ class _Decider:
             model=self.what.model,
             shape=self.what.shape,
             captured_hash=self.what.captured_hash,
+            state_bytes=self.states(chosen),
             margin_bytes=self.margin,
             unkept_margin_bytes=self.unkept_margin,
             verdict=self.store.verdict_on(plan_id) if self.store and plan_id else None,
@@ -403,7 +427,9 @@ def base_plan(graph: Graph) -> Plan:
     return plan(graph, (1 << 63) - 1, time_limit=0.0, iterations=0)
 
 
-def infeasible(graph: Graph, lowest: Plan, budget: int, resident: int) -> InfeasibleBudget:
+def infeasible(
+    graph: Graph, lowest: Plan, budget: int, resident: int, states: int
+) -> InfeasibleBudget:
     """The error for a budget that is not met: the minimum, the op that sets it, what is reached."""
     minimum = resident + lowest.minimum_budget_bytes
     op = graph.ops[lowest.minimum_budget_op]
@@ -412,7 +438,7 @@ def infeasible(graph: Graph, lowest: Plan, budget: int, resident: int) -> Infeas
         f"the minimum is {format_bytes(minimum)} ({format_bytes(resident)} resident + "
         f"{format_bytes(lowest.minimum_budget_bytes)} for {op.target}{where})"
     )
-    enough = rounded_up(resident + lowest.peak_bytes)
+    enough = rounded_up(resident + lowest.peak_bytes + states)
     if budget < minimum:
         what = f"a budget of {format_bytes(budget)} cannot be met: {floor}"
     else:

@@ -14,7 +14,7 @@ from fastsa.cache.store import Store
 from fastsa.runtime.verdict import Verdict
 
 pytestmark = pytest.mark.slow
-QUICK = ("--budget", "60%", "--time-limit", "0.5", "--steps", "3")
+QUICK = ("--budget", "65%", "--time-limit", "0.5", "--steps", "3")
 
 
 class Checked:
@@ -81,7 +81,7 @@ class TestHolds:
         assert {row["checked"] for row in rows} == {verdict.line}
         for command in (["list"], ["show", verdict.plan]):
             assert verdict.line in desk.fastsa(*command).stdout
-        run = desk.fastsa("run", "--budget", "60%", "plain.py")
+        run = desk.fastsa("run", "--budget", "65%", "plain.py")
         assert f"checked   {verdict.line}\n" in run.stderr
 
     def test_shown(self, plain: Checked) -> None:
@@ -174,7 +174,7 @@ class TestRefuses:
 def test_a_damaged_verdict_stops_nothing(plain: Checked) -> None:
     with closing(sqlite3.connect(plain.desk.place)) as connection, connection:
         connection.execute("UPDATE verdicts SET payload = x'00'")
-    done = plain.desk.fastsa("run", "--budget", "60%", "plain.py")
+    done = plain.desk.fastsa("run", "--budget", "65%", "plain.py")
     assert done.returncode == 0
     assert "checked" not in done.stderr
     assert "Warning" not in done.stderr
