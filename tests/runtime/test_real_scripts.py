@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -43,9 +44,9 @@ def check_half(trained: Trained, done: Done) -> None:
     item, run = trained.item, trained.run()
     if not item.is_planned:
         assert run is None
-        assert "trained unplanned" in done.stderr
+        assert "so nothing was planned" in done.stderr
     elif not item.keeps_budget:
-        assert "is above the budget" in done.stderr
+        assert re.search("OVER +the measured peak is .* above the budget", done.stderr)
     else:
         run = check_peak(run, item.lowest_share)
         assert (run.measured_peak_bytes or 0) <= run.budget_bytes
@@ -71,9 +72,10 @@ BACKEND = ("hf_gpt2", "hf_trainer", "lightning_trainer", "convnet", "accumulatio
 
 @pytest.mark.parametrize("name", BACKEND)
 def test_through_the_backend(name: str, desk: Desk) -> None:
+    """The second start knows the whole step from the first."""
     wanted = desk.plain(*ITEMS[name].command)
-    done = desk.plain(*ITEMS[name].command, "60%")
-    check_same(done, wanted)
+    for _ in range(2):
+        check_same(desk.plain(*ITEMS[name].command, "60%"), wanted)
     check_peak(Trained(ITEMS[name], desk).run(), ITEMS[name].lowest_share)
 
 

@@ -61,14 +61,20 @@ class InvertedResidual(nn.Module):
         return x + self.drop_path(self.layers(x))
 
 
-model = nn.Sequential(
-    ConvNormAct(3, 16, 3, 2),
-    *(InvertedResidual(16) for _ in range(4)),
-    nn.AdaptiveAvgPool2d(1),
-    nn.Flatten(),
-    nn.Dropout(0.2),
-    nn.Linear(16, 10),
-)
+class ConvNet(nn.Module):
+    """A stem, blocks, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = ConvNormAct(3, 16, 3, 2)
+        self.blocks = nn.Sequential(*(InvertedResidual(16) for _ in range(4)))
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(16, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.blocks(self.stem(images)).mean((2, 3)))
+
+
+model = ConvNet()
 budgeted(model)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True)
 criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
