@@ -271,7 +271,7 @@ class Job:
         if step is not None and self.may_switch and is_other:
             self._switch(step)
             return
-        if step is not None and not is_over and len(self.decisions) == 1:
+        if step is not None and not is_over and len(self.decisions) == 1 and not self.ranks.rank:
             self._keep_for(step, self.decisions[0])
         self._warn_if_over(peak, is_recorded=step is not None)
 

@@ -33,7 +33,7 @@ def break_here(how: str) -> None:
     if how == "planner" and RANK == 0:
         sys.modules["fastsa.runtime.decision"].plan = fails
     if how == "partition" and RANK == 1:
-        sys.modules["fastsa.runtime.job"].partition = fails
+        sys.modules["fastsa.runtime.planned_region"].partition = fails
 
 
 def rows(how: str, step: int) -> int:
