@@ -300,11 +300,47 @@ _VERSION_4 = (
     f"CREATE TABLE margins ({_MARGINS}, UNIQUE (graph, device)) {_STRICT}",
 )
 
+_REQUESTS = _columns(
+    number="INTEGER PRIMARY KEY",
+    id=_HASH + " UNIQUE",
+    kind="TEXT NOT NULL CHECK ({0} IN ('plan', 'improve', 'curve'))",
+    state="TEXT NOT NULL CHECK ({0} IN ('waiting', 'running', 'planned', 'failed'))",
+    key=_HASH,
+    graph=_HASH,
+    device="TEXT NOT NULL",
+    torch="TEXT NOT NULL",
+    cuda="TEXT",
+    planner="TEXT NOT NULL",
+    budget_bytes=_BYTES,
+    attempts=_BYTES,
+    owner="TEXT",
+    lease="REAL",
+    plan="TEXT CHECK (length({0}) = 64)",
+    reason="TEXT",
+    created="TEXT NOT NULL",
+    changed="TEXT NOT NULL",
+)
+
+_USES = _columns(
+    plan=_HASH,
+    owner="TEXT NOT NULL",
+    since="TEXT NOT NULL",
+)
+
+# What somebody is to plan, or is planning until `lease` (seconds since the epoch); and which plans
+# living processes train with. An owner is a process, by host, boot, number and start.
+_VERSION_5 = (
+    f"CREATE TABLE requests ({_REQUESTS}) {_STRICT}",
+    "CREATE INDEX requests_by_state ON requests (state, kind, number)",
+    f"CREATE TABLE uses ({_USES}, PRIMARY KEY (plan, owner)) {_STRICT_NO_ROWID}",
+)
+
 MIGRATIONS = (
     _VERSION_1,
     _VERSION_2,
     _VERSION_3,
     _VERSION_4,
+    _VERSION_5,
 )  # the n-th makes version n + 1; what has been released never changes
 VERSION = len(MIGRATIONS)
 
