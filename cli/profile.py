@@ -20,7 +20,7 @@ from fastsa.cli.script_options import (
     rank_in_environment,
     script_arguments,
 )
-from fastsa.errors import BadInput, FastsaError
+from fastsa.errors import BadInput, FastsaError, reason
 
 if TYPE_CHECKING:
     from fastsa.profiler.profile import Profile
@@ -133,6 +133,8 @@ def _keep_beside(ending: BaseException, recorder: Recorder, path: Path | None) -
         _keep(recorder, path)
     except FastsaError as error:
         click.echo(f"fastsa: the profile is not stored: {error.message}", err=True)
+    except Exception as error:  # noqa: BLE001  without memory anything may fail
+        click.echo(f"fastsa: the profile is not stored: {reason(error)}", err=True)
     finally:
         signal.signal(signal.SIGINT, pressed)
 

@@ -24,6 +24,7 @@ from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.solve import plan
 from fastsa.profiler.capture import capture, rounded
 from fastsa.profiler.data_parallel import computed
+from fastsa.profiler.generators import state_bytes
 from fastsa.profiler.region import (
     Modules,
     Region,
@@ -125,7 +126,8 @@ def minimum_budget(
     if is_compiled(module):
         return _not("the script compiles its model itself")
     try:
-        return smallest([(resident_bytes, _captured(module, call))], requested_bytes)
+        device = next(module.parameters()).device
+        return smallest([(resident_bytes, _captured(module, call))], device, requested_bytes)
     except TorchDynamoException as error:
         return _not(f"the model cannot be captured: {first_line(error)}")
     except Exception as error:  # noqa: BLE001  the script has its own error to tell
@@ -133,20 +135,23 @@ def minimum_budget(
 
 
 def smallest(
-    regions: Sequence[tuple[int, Graph]], requested_bytes: int | None = None
+    regions: Sequence[tuple[int, Graph]], device: torch.device, requested_bytes: int | None = None
 ) -> MinimumBudget:
     """The same for captured graphs, each with the resident bytes beside it."""
     largest = max((value.bytes for _, graph in regions for value in graph.values), default=0)
     # CUDA's message has three digits.
     if requested_bytes is not None and requested_bytes > 1.01 * largest + _CACHING:
         return _not(f"what was asked for, {format_bytes(requested_bytes)}, is no part of the model")
-    return MinimumBudget(max(resident + _smallest_peak(graph) for resident, graph in regions))
+    return MinimumBudget(
+        max(resident + _smallest_peak(graph, device) for resident, graph in regions)
+    )
 
 
-def _smallest_peak(graph: Graph) -> int:
+def _smallest_peak(graph: Graph, device: torch.device) -> int:
     """The lowest peak of a plan found for a graph, in bytes of the step alone."""
     floor = plan(graph, INT64_MAX, time_limit=0.0, iterations=0).minimum_budget_bytes
-    return plan(graph, floor, time_limit=SEARCH_SECONDS).peak_bytes
+    lowest = plan(graph, floor, time_limit=SEARCH_SECONDS)
+    return lowest.peak_bytes + state_bytes(graph, lowest.sequence, device)
 
 
 def _not(why: str) -> MinimumBudget:

@@ -28,9 +28,9 @@ from fastsa.planner.validation import validate
 from fastsa.profiler.accumulation import accumulating
 from fastsa.profiler.capture import Capture
 from fastsa.profiler.device import available_bytes, device_name, versions
+from fastsa.profiler.generators import state_bytes
 from fastsa.profiler.resident import live_bytes, pending_optimizer_bytes
 from fastsa.profiler.timing import measure
-from fastsa.runtime import rng
 from fastsa.runtime.settings import Settings
 from fastsa.runtime.verdict import Verdict
 
@@ -298,7 +298,7 @@ class _Decider:
 
     def states(self, chosen: Plan) -> int:
         """Bytes of generator states that a plan's repeats run from, which are no values of it."""
-        return rng.state_bytes(self.graph, chosen.sequence, self.device)
+        return state_bytes(self.graph, chosen.sequence, self.device)
 
     def budget(self, budget_bytes: int | None) -> tuple[int, int]:
         """The budget and the unplanned peak, in bytes of the whole process."""

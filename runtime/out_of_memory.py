@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import torch
 from torch import nn
 
 from fastsa.cache.store import Store
@@ -64,7 +65,7 @@ def _profile(job: Job, modules: list[nn.Module], error: BaseException) -> Profil
     parameters = {id(p): p for module in modules for p in module.parameters()}
     device = next(iter(parameters.values())).device
     timeline = snapshot(device, error, modules)
-    minimum = _minimum(job, requested_bytes(describe(error)))
+    minimum = _minimum(job, device, requested_bytes(describe(error)))
     script, *arguments = job.command
     return Profile(
         schema="fastsa.profile/2",
@@ -90,12 +91,12 @@ def _profile(job: Job, modules: list[nn.Module], error: BaseException) -> Profil
     )
 
 
-def _minimum(job: Job, requested: int | None) -> MinimumBudget:
+def _minimum(job: Job, device: torch.device, requested: int | None) -> MinimumBudget:
     if not job.decisions:
         return MinimumBudget(
             None, "the smallest budget that fits is not known: nothing was planned"
         )
     try:
-        return smallest([(d.resident_bytes, d.graph) for d in job.decisions], requested)
+        return smallest([(d.resident_bytes, d.graph) for d in job.decisions], device, requested)
     except Exception as error:  # noqa: BLE001  what was alive is worth telling without it
         return MinimumBudget(None, f"the smallest budget that fits is not known: {reason(error)}")

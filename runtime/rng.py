@@ -7,10 +7,7 @@ recomputed dropout draws a fresh mask and the gradients are silently wrong.
 from __future__ import annotations
 
 import operator
-from collections import Counter
-from collections.abc import Sequence
 from copy import copy
-from functools import cache
 from typing import cast
 
 import torch
@@ -20,7 +17,6 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.node import Argument
 
 from fastsa.errors import CaptureFailed
-from fastsa.planner.graph import Graph
 from fastsa.profiler.capture import tensors
 
 
@@ -66,26 +62,3 @@ def _fake_state(node: fx.Node) -> torch.Tensor:
         shape = torch.get_rng_state().shape
     with sample.fake_mode:
         return torch.empty(shape, dtype=torch.uint8)
-
-
-def state_bytes(graph: Graph, sequence: Sequence[int], device: torch.device) -> int:
-    """Bytes of the states that a sequence holds at most: one for each random op that repeats.
-
-    Those of CUDA's generators are on the CPU.
-    """
-    repeated = [op for op, runs in Counter(sequence).items() if runs > 1]
-    return sum(_draws(graph.ops[op].target) for op in repeated) * _state_size(device)
-
-
-def _state_size(device: torch.device) -> int:
-    return int(torch.get_rng_state().nbytes) if device.type == "cpu" else 0
-
-
-@cache
-def _draws(target: str) -> bool:
-    """Whether the op of this name draws from a generator."""
-    found: object = torch.ops
-    for part in target.split("."):
-        found = getattr(found, part, None)
-    tags = getattr(found, "tags", ())
-    return isinstance(found, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in tags

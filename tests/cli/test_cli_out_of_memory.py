@@ -127,7 +127,7 @@ class TestLimitedMemory:
         assert "OVER" not in done.stderr
 
     def test_the_budget_was_at_the_minimum(self, limited: Ended) -> None:
-        budget = ("--best-effort", "--budget", f"{fits(limited) - 5}MiB", *QUICK[2:])
+        budget = ("--best-effort", "--budget", f"{fits(limited) - 60}MiB", *QUICK[2:])
         done = limited.desk.fastsa("run", *budget, SCRIPT, "limit", "60")
         assert done.returncode == 1
         assert "a plan cannot do with less, a smaller batch can" in done.stderr

@@ -356,11 +356,13 @@ class TestOutOfMemory:
         assert "held by line" in done.stderr
         assert the_profile(desk).timeline.events == 0
 
-    def test_what_would_have_fitted_does(self, desk: Desk) -> None:
-        done = self.ends(desk, "limit", "40")
-        minimum = the_profile(desk).minimum_budget_bytes
-        assert minimum is not None
-        assert "  would fit a budget of " in done.stderr
+    def test_without_memory_for_the_recording(self, desk: Desk) -> None:
+        """What is left is too little to read the recording: the script's own error is the last."""
+        done = desk.fastsa("profile", "runs_out.py", "limit", "40")
+        assert done.returncode == 1
+        assert "can't allocate memory: you tried to allocate" in done.stderr.splitlines()[-1]
+        assert "another exception" not in done.stderr
+        assert "fastsa: the profile is not stored: " in done.stderr
 
     def test_a_script_that_goes_on(self, desk: Desk) -> None:
         done = desk.fastsa("profile", "--continue", "runs_out.py", "retries")
@@ -451,7 +453,7 @@ class TestScripts:
 
 @pytest.fixture(scope="module")
 def planned(plain: Recorded) -> Done:
-    return plain.desk.fastsa("plan", plain.profile.id(), "--budget", "60%", "--json")
+    return plain.desk.fastsa("plan", plain.profile.id(), "--budget", "65%", "--json")
 
 
 class TestWhatComesNext:
@@ -471,12 +473,12 @@ class TestWhatComesNext:
         assert planned.returncode == 0, planned.stderr
         plan = msgspec.json.decode(planned.stdout)
         assert plan["peak_bytes"] <= plan["budget_bytes"]
-        whole = int(plain.profile.peak_bytes * 0.6)
+        whole = int(plain.profile.peak_bytes * 0.65)
         assert plan["budget_bytes"] == whole - plain.profile.resident_bytes
 
     def test_a_run_finds_the_plan(self, plain: Recorded, planned: Done) -> None:
-        """The run captures the same graph, so it looks the same plan up."""
-        done = plain.desk.fastsa("run", "--budget", "65%", "plain.py")
+        """The run captures the same graph; beside the plan it has states of generators to fit."""
+        done = plain.desk.fastsa("run", "--budget", "66%", "plain.py")
         assert done.returncode == 0
         assert done.stdout == plain.plain.stdout
         assert "fastsa: plan found " in done.stderr

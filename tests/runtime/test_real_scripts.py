@@ -58,7 +58,7 @@ def test_real_script(name: str, desk: Desk) -> None:
     item = ITEMS[name]
     trained = Trained(item, desk)
     wanted = trained.reference
-    half = trained.under("50%")
+    half = trained.under(item.half)
     check_same(half, wanted)
     check_half(trained, half)
     lowest = trained.under("30%", "--best-effort")
