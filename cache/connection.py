@@ -95,6 +95,33 @@ class Connection:
             except _FileDamaged as error:
                 raise self._unusable("a fresh file is damaged as well") from error
 
+    def alone(self, statement: str) -> None:
+        """Execute a statement that must not be in a transaction, when its turn comes."""
+        self.read(lambda connection: self._patiently(connection, statement))
+
+    def give_back(self) -> None:
+        """Give free pages back to the file system."""
+        # Only executescript steps this statement to its end.
+        self.read(lambda connection: connection.executescript("PRAGMA incremental_vacuum"))
+
+    def shorten_log(self) -> None:
+        """Write the log into the file, if nobody is reading."""
+        self.read(lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of one moment to a new file. Raises BadInput if there is one already."""
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError as error:
+            raise BadInput(f"{path}: there is a file already", hint="give another name") from error
+        try:
+            with contextlib.closing(sqlite3.connect(path)) as copy:
+                self.read(lambda connection: connection.backup(copy))
+                copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole by itself
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         try:

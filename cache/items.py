@@ -186,5 +186,31 @@ def removal(connection: sqlite3.Connection, item: Item) -> Removal:
     return Removal(profiles, graphs, plans, runs, verdicts)
 
 
+def remove(connection: sqlite3.Connection, item: Item) -> Removal:
+    """Remove an item and what hangs on it, inside the caller's transaction."""
+    doomed = removal(connection, item)
+    for plan_id in doomed.plans:
+        take_curve_apart(connection, plan_id)
+    for table, column, ids in (
+        ("verdicts", "id", doomed.verdicts),
+        ("runs", "id", doomed.runs),
+        ("margins", "graph", doomed.graphs),
+        ("plans", "id", doomed.plans),
+        ("graphs", "hash", doomed.graphs),
+        ("profiles", "id", doomed.profiles),
+    ):
+        for each in ids:
+            connection.execute(f"DELETE FROM {table} WHERE {column} = ?", [each])
+    return doomed
+
+
+def take_curve_apart(connection: sqlite3.Connection, plan_id: str) -> None:
+    """Without one of its plans a curve has a gap: what is left are plans like any other."""
+    connection.execute(
+        "UPDATE plans SET curve = NULL WHERE curve = (SELECT curve FROM plans WHERE id = ?)",
+        [plan_id],
+    )
+
+
 def _ids(connection: sqlite3.Connection, sql: str, parameter: str) -> tuple[str, ...]:
     return tuple(row[0] for row in connection.execute(sql, [parameter]))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from fastsa.cache import integrity, items, location, records
+from fastsa.cache import garbage, health, integrity, items, location, records, rows
 from fastsa.cache.connection import Connection
+from fastsa.cache.garbage import Collected
+from fastsa.cache.health import Document, Facts, Flaw
 from fastsa.cache.items import Item, Kind, Removal, Row
 from fastsa.cache.keys import PlanKey, bare, prefixed
+from fastsa.cache.requests import Requests
+from fastsa.cache.uses import Uses
 from fastsa.errors import BadInput, StoreUnusable
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import INT64_MAX, Graph
@@ -31,8 +35,14 @@ MOST_QUARANTINED = 100  # rows kept for people to look at
 
 T = TypeVar("T")
 
-Document = Kind | Literal["margin"]
-"""What has a payload."""
+_DOCUMENTS: dict[Document, type[Any]] = {
+    "profile": Profile,
+    "graph": Graph,
+    "plan": Plan,
+    "run": Run,
+    "verdict": Verdict,
+    "margin": Margin,
+}
 
 
 class StoredPlan(msgspec.Struct, frozen=True):
@@ -117,8 +127,8 @@ class Store:
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM profiles WHERE id = ?", [record["id"]])
-            number = _insert(connection, "profiles", record)
-            _insert_all(connection, "sites", records.site_records(profile, number))
+            number = rows.insert(connection, "profiles", record)
+            rows.insert_all(connection, "sites", records.site_records(profile, number))
             # There can be a million: sqlite-utils would take a minute.
             connection.executemany(
                 "INSERT INTO allocations VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -127,11 +137,11 @@ class Store:
             for position, (captured_hash, graph, document) in enumerate(regions):
                 row = records.graph_record(graph, document, captured_hash)
                 row |= {"profile": number, "region": position, "device": profile.device}
-                _insert_graph(connection, graph, row)
+                rows.insert_graph(connection, graph, row)
             if profile.step is not None and step is not None:
                 row = records.graph_record(profile.step, step, None)
                 row |= {"profile": number, "device": profile.device}
-                _insert_graph(connection, profile.step, row)
+                rows.insert_graph(connection, profile.step, row)
 
         self._write(work)
         return str(record["id"])
@@ -174,7 +184,7 @@ class Store:
                    AND hash = ? AND captured_hash IS ? AND device IS ?""",
                 [record["hash"], record["captured_hash"], record["device"]],
             )
-            _insert_graph(connection, graph, record)
+            rows.insert_graph(connection, graph, record)
 
         self._write(work)
         return prefixed(record["hash"])
@@ -194,6 +204,11 @@ class Store:
                 hint="record a profile again",
             )
         return found
+
+    def loose_graphs(self) -> list[tuple[str, str | None]]:
+        """Hash and captured hash of each graph that is of no profile, in the order they came."""
+        sql = "SELECT hash, captured_hash FROM graphs WHERE profile IS NULL ORDER BY number"
+        return [(row["hash"], row["captured_hash"]) for row in self._connection.rows(sql)]
 
     def measured_graph(self, captured_hash: str, device: str) -> Graph | None:
         """The latest graph measured on `device` of what capture alone sees as `captured_hash`."""
@@ -332,7 +347,7 @@ class Store:
             where = [record["graph"], record["device"]]
             connection.execute("DELETE FROM margins WHERE graph = ? AND device = ?", where)
             if margin.bytes:
-                _insert(connection, "margins", record)
+                rows.insert(connection, "margins", record)
 
         self._write(work)
 
@@ -363,31 +378,71 @@ class Store:
         What is left of a curve is single plans.
         """
 
-        def work(connection: sqlite3.Connection) -> Removal:
-            doomed = items.removal(connection, item)
-            for plan_id in doomed.plans:
-                _take_curve_apart(connection, plan_id)
-            for table, column, ids in (
-                ("verdicts", "id", doomed.verdicts),
-                ("runs", "id", doomed.runs),
-                ("margins", "graph", doomed.graphs),
-                ("plans", "id", doomed.plans),
-                ("graphs", "hash", doomed.graphs),
-                ("profiles", "id", doomed.profiles),
-            ):
-                for each in ids:
-                    connection.execute(f"DELETE FROM {table} WHERE {column} = ?", [each])
-            return doomed
-
-        doomed = self._write(work)
-        # Gives the space back. Only executescript steps this statement to its end.
-        self._connection.read(lambda c: c.executescript("PRAGMA incremental_vacuum"))
+        doomed = self._connection.transaction(lambda c: items.remove(c, item))
+        self._connection.give_back()
         return doomed
 
     def counters(self) -> dict[str, int]:
         """How often lookups hit, and missed by reason: `plan.hit`, `plan.miss.budget`, ..."""
         rows = self._connection.rows("SELECT event, count FROM counters ORDER BY event")
         return dict(map(tuple, rows))
+
+    # Upkeep
+
+    @property
+    def uses(self) -> Uses:
+        """Which plans living processes train with."""
+        return Uses(self._connection)
+
+    @property
+    def requests(self) -> Requests:
+        """Which plans are to be made, and by whom."""
+        return Requests(self._connection)
+
+    def collect(
+        self, *, before: str | None, max_bytes: int | None, dry_run: bool = False
+    ) -> Collected:
+        """Remove what was last used before a time (ISO 8601, UTC), then the least recently used
+        until the file has at most `max_bytes` of content. What is in use stays.
+
+        With `dry_run` nothing is removed: it is what would be.
+        """
+        return garbage.collect(self._connection, before, max_bytes, dry_run=dry_run)
+
+    def check(self) -> Iterator[Flaw]:
+        """Every flaw of the file and its rows. Changes nothing."""
+        flaws = self._connection.read(health.of_file)
+        yield from flaws
+        for kind, type_ in _DOCUMENTS.items():
+            for (number,) in self._connection.rows(f"SELECT number FROM {kind}s ORDER BY number"):
+                for row in self._connection.rows(f"SELECT * FROM {kind}s WHERE number = ?", number):
+                    reason = _flaw(kind, row, type_)
+                    if reason:
+                        yield Flaw(reason, kind, row["hash" if kind == "graph" else "id"], number)
+
+    def set_aside(self, flaw: Flaw) -> None:
+        """Move a damaged row to the table `quarantine`."""
+        if flaw.kind is not None:
+            for row in self._connection.rows(
+                f"SELECT * FROM {flaw.kind}s WHERE number = ?", flaw.number
+            ):
+                self._quarantine(flaw.kind, row, flaw.reason)
+
+    def facts(self) -> Facts:
+        """The file's size, schema and rows."""
+        return self._connection.read(lambda c: health.facts(c, self.path))
+
+    def vacuum(self) -> None:
+        """Write the file anew, as small as it can be. Needs as much room again while it runs."""
+        self._connection.alone("VACUUM")
+        self._connection.shorten_log()
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of one moment to a new file, while others may use the store.
+
+        Raises BadInput if there is a file already, OSError where it cannot be written.
+        """
+        self._connection.copy_to(path)
 
     # Rows
 
@@ -401,7 +456,7 @@ class Store:
     def _replace(self, table: str, record: dict[str, Any]) -> None:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(f"DELETE FROM {table} WHERE id = ?", [record["id"]])
-            _insert(connection, table, record)
+            rows.insert(connection, table, record)
 
         self._write(work)
 
@@ -450,21 +505,33 @@ class Store:
             if kind == "profile":  # its graphs have checksums of their own and stay
                 connection.execute("UPDATE graphs SET profile = NULL WHERE profile = ?", [number])
             if kind == "plan":
-                _take_curve_apart(connection, row["id"])
+                items.take_curve_apart(connection, row["id"])
             connection.execute(f"DELETE FROM {kind}s WHERE number = ?", [number])
             oldest = (moved.lastrowid or 0) - MOST_QUARANTINED
             connection.execute("DELETE FROM quarantine WHERE number <= ?", [oldest])
-            _increment(connection, f"{kind}.damaged")
+            rows.increment(connection, f"{kind}.damaged")
 
         self._connection.attempt(work, REPAIR_SECONDS)
 
     def _count(self, event: str) -> None:
-        self._connection.attempt(lambda c: _increment(c, event), COUNTING_SECONDS)
+        self._connection.attempt(lambda c: rows.increment(c, event), COUNTING_SECONDS)
 
 
 def _encode_graph(graph: Graph) -> bytes:
     graphs.check(graph)
     return integrity.encode(graph)
+
+
+def _flaw(kind: Document, row: sqlite3.Row, type_: type[Any]) -> str | None:
+    try:
+        document = _document(kind, row, type_)
+        if isinstance(document, Graph):
+            graphs.check(document)
+            if bare(document.hash()) != row["hash"]:
+                return "it is another graph than its hash says"
+    except (integrity.Damaged, BadInput) as error:
+        return str(error)
+    return None
 
 
 def _document(kind: Document, row: sqlite3.Row, type_: type[T]) -> T:
@@ -516,41 +583,4 @@ def _put_plan(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
     """Insert a plan, or mend it where it is: it stays in its curve."""
     there = connection.execute("SELECT curve FROM plans WHERE id = ?", [row["id"]]).fetchone()
     connection.execute("DELETE FROM plans WHERE id = ?", [row["id"]])
-    _insert(connection, "plans", row | {"curve": row["curve"] or (there and there["curve"])})
-
-
-def _take_curve_apart(connection: sqlite3.Connection, plan_id: str) -> None:
-    """Without one of its plans a curve has a gap: what is left are plans like any other."""
-    connection.execute(
-        "UPDATE plans SET curve = NULL WHERE curve = (SELECT curve FROM plans WHERE id = ?)",
-        [plan_id],
-    )
-
-
-def _table(connection: sqlite3.Connection, name: str) -> Any:
-    import sqlite_utils
-
-    # Plugins are other people's code, and would run on every connection.
-    return sqlite_utils.Database(connection, execute_plugins=False).table(name)
-
-
-def _insert(connection: sqlite3.Connection, table: str, record: dict[str, Any]) -> int:
-    return int(_table(connection, table).insert(record).last_rowid)
-
-
-def _insert_all(connection: sqlite3.Connection, table: str, rows: Iterable[dict[str, Any]]) -> None:
-    _table(connection, table).insert_all(rows)
-
-
-def _insert_graph(connection: sqlite3.Connection, graph: Graph, record: dict[str, Any]) -> None:
-    number = _insert(connection, "graphs", record)
-    _insert_all(connection, "ops", records.op_records(graph, number))
-    _insert_all(connection, "graph_regions", records.region_records(graph, record, number))
-
-
-def _increment(connection: sqlite3.Connection, event: str) -> None:
-    connection.execute(
-        """INSERT INTO counters VALUES (?, 1)
-           ON CONFLICT (event) DO UPDATE SET count = count + 1""",
-        [event],
-    )
+    rows.insert(connection, "plans", row | {"curve": row["curve"] or (there and there["curve"])})

@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "Write a stored graph, plan, profile, run or verdict to a file.",
     "import": "Store a profile from a file: PyTorch's memory snapshot, or fastsa's own.",
     "rm": "Remove what is stored, with what hangs on it.",
+    "store": "Look after the store: its health, size and use.",
 }
 
 

@@ -32,6 +32,7 @@ from fastsa.profiler.generators import state_bytes
 from fastsa.profiler.resident import live_bytes, pending_optimizer_bytes
 from fastsa.profiler.timing import measure
 from fastsa.runtime.settings import Settings
+from fastsa.runtime.turn import Turn
 from fastsa.runtime.verdict import Verdict
 
 CLOSE_ENOUGH = 0.98  # a stored plan made for at least this share of the budget is not planned again
@@ -314,6 +315,22 @@ class _Decider:
         found = self.found(local) if local > 0 else None
         if found is not None and self.good_enough(found[0], local):
             return self.decision(*found, "found", budget, unplanned)
+        if self.store is None:
+            return self.planned(local, found, budget, unplanned)
+        with Turn(self.store, self.key, max(0, local), self.settings.time_limit) as turn:
+            if turn.has_waited and local > 0:
+                found = self.found(local)
+                if found is not None and self.good_enough(found[0], local):
+                    turn.plan_id = found[1]
+                    return self.decision(*found, "found", budget, unplanned)
+            decided = self.planned(local, found, budget, unplanned)
+            turn.plan_id = decided.plan_id
+            return decided
+
+    def planned(
+        self, local: int, found: tuple[Plan, str] | None, budget: int, unplanned: int
+    ) -> Decision:
+        """Plan, from what was found if anything was."""
         made = self.make(local, found[0] if found else None)
         if found is not None and (not made.fits or found[0].seconds <= made.seconds):
             return self.decision(*found, "found", budget, unplanned)

@@ -6,6 +6,7 @@ import atexit
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -194,6 +195,7 @@ class Job:
         if decision in self.decisions:
             return  # as a part of a step that is planned already
         self.decisions.append(decision)
+        self._note_use(decision)
         is_over = decision.predicted_peak_bytes > decision.budget_bytes
         if self.accumulates and is_over and not self.settings.best_effort:
             self.warn(
@@ -207,6 +209,14 @@ class Job:
                 "the step's peak may be higher until the next start, which knows the step"
             )
         self.on_planned(decision)
+
+    def _note_use(self, decision: Decision) -> None:
+        """A plan that a job trains with is no garbage, however old it is."""
+        plan_id = decision.plan_id
+        if plan_id is None or self.ranks.rank:
+            return
+        with suppress(StoreUnusable), Store.open(self.settings.store) as store:
+            store.uses.begin(plan_id)
 
     def called_again(self, model: nn.Module) -> None:
         """A model is about to be called again, perhaps with gradients that no plan counts on.
@@ -323,6 +333,7 @@ class Job:
                 f"step: {format_bytes(decision.predicted_peak_bytes)} is the lowest peak found"
             )
         self.decisions = [decision]
+        self._note_use(decision)
         self.shapes, self._like = Shapes(), {}
         self.regions.clear()
         self.generation += 1
@@ -377,6 +388,7 @@ class Job:
         if decision.plan_id is None:
             return
         with Store.open(self.settings.store) as store:
+            store.uses.end()
             run_id = store.add_run(self.run)
             self.guard.ran(store, run_id)
 

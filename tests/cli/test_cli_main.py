@@ -80,6 +80,14 @@ OPTIONS = {
     "import": {"--json"},
     "export": {"--output", "-o", "--what", "--region"},
     "rm": {"--yes", "-y"},
+    "store": set(),
+    "store info": {"--store", "--json"},
+    "store check": {"--store", "--repair", "--json"},
+    "store gc": {"--store", "--older-than", "--max-size", "--dry-run", "--json"},
+    "store vacuum": {"--store"},
+    "store export": {"--store"},
+    "store import": {"--store", "--json"},
+    "store stats": {"--store", "--json"},
 }
 
 
@@ -87,7 +95,7 @@ class TestStart:
     def test_help_names_all_commands(self, fastsa: Fastsa) -> None:
         done = fastsa("--help")
         assert done.returncode == 0
-        for name in OPTIONS:
+        for name in main.COMMANDS:
             assert f"\n  {name} " in done.stdout
 
     def test_installed_command(self, place: Path) -> None:
@@ -128,11 +136,19 @@ class TestStart:
         assert ("rich" in imported) == (arguments == ["list"])
 
     def test_frozen_commands(self) -> None:
-        assert set(main.COMMANDS) == set(OPTIONS)
+        assert set(main.COMMANDS) == {name for name in OPTIONS if " " not in name}
+        for name in main.COMMANDS:
+            command = main.group.get_command(click.Context(main.group), name)
+            below = command.commands if isinstance(command, click.Group) else {}
+            frozen = {each.split()[1] for each in OPTIONS if each.startswith(f"{name} ")}
+            assert set(below) == frozen
 
     @pytest.mark.parametrize("name", OPTIONS)
     def test_frozen_options(self, name: str) -> None:
-        command = main.group.get_command(click.Context(main.group), name)
+        command: click.Command | None = main.group
+        for word in name.split():
+            assert isinstance(command, click.Group)
+            command = command.get_command(click.Context(command), word)
         assert command
         options = [each for each in command.params if isinstance(each, click.Option)]
         assert {flag for each in options for flag in each.opts} == OPTIONS[name]

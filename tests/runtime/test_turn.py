@@ -1,0 +1,128 @@
+"""Jobs that miss the same plan at once: one plans, the others wait and find it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "cache"))
+
+import builders
+from commands import INSTALLED, environment
+
+from fastsa.cache import owner
+from fastsa.cache.store import Store
+from fastsa.runtime.turn import Turn
+
+TESTS = Path(__file__).parent.parent
+KEY = builders.key(builders.graph())
+PLAIN = TESTS / "scripts" / "plain.py"
+
+HOLD = """
+import sys, time
+from pathlib import Path
+import builders
+from fastsa.cache.store import Store
+from fastsa.runtime.turn import Turn
+store = Store.open(Path(sys.argv[1]))
+with Turn(store, builders.key(builders.graph()), 1000, 30):
+    print("begun", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def holder(path: Path, seconds: float) -> subprocess.Popen[str]:
+    """A process that is making the plan for so long."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path), str(seconds)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(path, PYTHONPATH=str(TESTS / "cache")),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+def test_it_waits_for_whoever_is_at_it(path: Path) -> None:
+    process = holder(path, 1.0)
+    with Store.open(path) as store, Turn(store, KEY, 1000, 30) as turn:
+        assert process.wait(10) == 0
+        assert turn.has_waited
+
+
+def test_another_budget_is_another_plan(path: Path) -> None:
+    process = holder(path, 100)
+    with Store.open(path) as store, Turn(store, KEY, 2000, 30) as turn:
+        assert not turn.has_waited
+    process.kill()
+    process.wait()
+
+
+def test_the_dead_are_not_waited_for(path: Path) -> None:
+    process = holder(path, 100)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with Store.open(path) as store, Turn(store, KEY, 1000, 30) as turn:
+        assert not turn.has_waited
+        (request,) = store.requests.latest()
+        assert request.owner == owner.current()
+
+
+def test_no_longer_than_the_other_may_plan(path: Path) -> None:
+    process = holder(path, 100)
+    with Store.open(path) as store:
+        started = time.monotonic()
+        with Turn(store, KEY, 1000, 0.5) as turn:
+            assert turn.has_waited
+        assert time.monotonic() - started < 30
+        (request,) = store.requests.latest()
+        assert request.state == "running", "it is still the other's"
+    process.kill()
+    process.wait()
+
+
+def test_how_it_ended_is_kept(path: Path) -> None:
+    with Store.open(path) as store:
+        with Turn(store, KEY, 1000, 1) as turn:
+            turn.plan_id = "cd" * 32
+        with pytest.raises(ZeroDivisionError), Turn(store, KEY, 2000, 1):
+            raise ZeroDivisionError("no")
+        ended = {each.budget_bytes: each for each in store.requests.latest()}
+    assert (ended[1000].state, ended[1000].plan) == ("planned", "cd" * 32)
+    assert (ended[2000].state, ended[2000].reason) == ("failed", "ZeroDivisionError: no")
+
+
+@pytest.mark.slow
+def test_jobs_of_one_script(path: Path) -> None:
+    command = [str(INSTALLED), "run", "--budget", "65%", "--time-limit", "8", str(PLAIN)]
+    done = subprocess.run(
+        [str(INSTALLED), "profile", str(PLAIN)],
+        env=environment(path),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    jobs = [
+        subprocess.Popen(command, env=environment(path), stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    told = [job.communicate(timeout=300)[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0] * 4
+    origins = [re.findall(r"^fastsa: plan (found|made) ", text, re.M)[0] for text in told]
+    assert origins.count("made") == 1, told
+    with Store.open(path) as store:
+        assert len(store.list_items("plan")) == 1
+        assert not store.uses.in_use()
