@@ -150,6 +150,11 @@ class Requests:
         rows = self._connection.rows("SELECT * FROM requests ORDER BY number DESC LIMIT ?", most)
         return [_read(row) for row in rows]
 
+    def is_called_for(self) -> bool:
+        """Whether there is something to claim."""
+        rows = self._connection.rows("SELECT * FROM requests WHERE state IN ('waiting', 'running')")
+        return any(row["state"] == "waiting" or _is_over(_read(row)) for row in rows)
+
     def counts(self) -> dict[str, int]:
         """How many there are, by kind and state: `plan.waiting`, ..."""
         rows = self._connection.rows(

@@ -26,6 +26,7 @@ COMMANDS = {
     "import": "Store a profile from a file: PyTorch's memory snapshot, or fastsa's own.",
     "rm": "Remove what is stored, with what hangs on it.",
     "store": "Look after the store: its health, size and use.",
+    "daemon": "Make and improve plans in the background.",
 }
 
 

@@ -31,6 +31,7 @@ from fastsa.profiler.device import available_bytes, device_name, versions
 from fastsa.profiler.generators import state_bytes
 from fastsa.profiler.resident import live_bytes, pending_optimizer_bytes
 from fastsa.profiler.timing import measure
+from fastsa.runtime.background import background
 from fastsa.runtime.settings import Settings
 from fastsa.runtime.turn import Turn
 from fastsa.runtime.verdict import Verdict
@@ -323,6 +324,7 @@ class _Decider:
                 if found is not None and self.good_enough(found[0], local):
                     turn.plan_id = found[1]
                     return self.decision(*found, "found", budget, unplanned)
+            background(self.store.path).plans(self.settings.time_limit)
             decided = self.planned(local, found, budget, unplanned)
             turn.plan_id = decided.plan_id
             return decided
@@ -340,7 +342,10 @@ class _Decider:
             return self.decide(budget)
         if not made.fits:
             made = self.unmet(made, budget)
-        return self.decision(made, self.keep(made), "made", budget, unplanned)
+        plan_id = self.keep(made)
+        if self.store is not None and made.fits and made.status != "optimal":
+            background(self.store.path).made(self.key, local - self.states(made))
+        return self.decision(made, plan_id, "made", budget, unplanned)
 
     def budget_bytes(self, unplanned: int) -> int:
         budget = self.settings.budget

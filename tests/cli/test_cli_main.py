@@ -87,6 +87,20 @@ OPTIONS = {
     "store vacuum": {"--store"},
     "store export": {"--store"},
     "store import": {"--store", "--json"},
+    "daemon": set(),
+    "daemon run": {
+        "--store",
+        "--search-time",
+        "--threads",
+        "--memory",
+        "--metrics-file",
+        "--log",
+    },
+    "daemon start": {"--store", "--search-time", "--threads", "--memory", "--metrics-file"},
+    "daemon stop": {"--store"},
+    "daemon status": {"--store", "--metrics", "--json"},
+    "daemon logs": {"--store", "-n"},
+    "daemon unit": {"--store"},
     "store stats": {"--store", "--json"},
 }
 

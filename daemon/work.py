@@ -1,0 +1,94 @@
+"""Work: one request out of the queue, planned with all the time that jobs do not have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from fastsa.cache.requests import Request
+from fastsa.cache.store import Store
+from fastsa.errors import FastsaError
+from fastsa.planner.curve import curve
+from fastsa.planner.graph import Graph
+from fastsa.planner.plan import Plan
+from fastsa.planner.solve import Cancel, plan
+from fastsa.planner.validation import validate
+
+CURVE = 2  # times the search time of one plan, for all of a curve
+
+
+class Effort(msgspec.Struct, frozen=True):
+    """What a search may take, in seconds and threads. `cancel` ends it with what is found."""
+
+    cancel: Cancel
+    seconds: float = 60.0
+    threads: int = 1
+
+
+def work_on(store: Store, request: Request, effort: Effort) -> str | None:
+    """Make what is asked for and store it: the plan's id, None if there is nothing better.
+
+    Raises FastsaError.
+    """
+    graph = store.graph(request.key.graph)
+    if graph is None:
+        raise FastsaError("its graph is not in the store", hint="record a profile")
+    return _WORK[request.kind](store, request, graph, effort)
+
+
+def _plan(store: Store, request: Request, graph: Graph, effort: Effort) -> str | None:
+    made = plan(
+        graph,
+        request.budget_bytes,
+        time_limit=effort.seconds,
+        threads=effort.threads,
+        cancel=effort.cancel,
+    )
+    if not made.fits:
+        raise FastsaError(f"no plan within the budget: {made.status}", hint="give more")
+    return store.add_plan(made, request.key)
+
+
+def _improve(store: Store, request: Request, graph: Graph, effort: Effort) -> str | None:
+    def usable(stored: Plan) -> bool:
+        try:
+            validate(graph, stored)
+        except FastsaError:
+            return False
+        return True
+
+    there = store.find_plan(request.key, request.budget_bytes, usable)
+    best = None if there is None else there.plan
+    if best is not None and best.status == "optimal":
+        return None
+    made = plan(
+        graph,
+        request.budget_bytes,
+        time_limit=effort.seconds,
+        threads=effort.threads,
+        warm_start=best,
+        cancel=effort.cancel,
+    )
+    is_better = made.fits and (best is None or made.seconds < best.seconds)
+    return store.add_plan(made, request.key) if is_better else None
+
+
+def _curve(store: Store, request: Request, graph: Graph, effort: Effort) -> str | None:
+    found = curve(
+        graph,
+        time_limit=CURVE * effort.seconds,
+        threads=effort.threads,
+        cancel=effort.cancel,
+    )
+    if not found.complete:
+        raise FastsaError("it was cut short", hint="ask again")
+    store.add_plans(found.plans, request.key, found.id())
+    return None
+
+
+_WORK: dict[str, Callable[[Store, Request, Graph, Effort], str | None]] = {
+    "plan": _plan,
+    "improve": _improve,
+    "curve": _curve,
+}
