@@ -35,10 +35,10 @@ def insert_graph(connection: sqlite3.Connection, graph: Graph, record: dict[str,
     insert_all(connection, "graph_regions", records.region_records(graph, record, number))
 
 
-def increment(connection: sqlite3.Connection, event: str) -> None:
+def increment(connection: sqlite3.Connection, event: str, count: int = 1) -> None:
     """Count an event."""
     connection.execute(
-        """INSERT INTO counters VALUES (?, 1)
-           ON CONFLICT (event) DO UPDATE SET count = count + 1""",
-        [event],
+        """INSERT INTO counters VALUES (?, ?)
+           ON CONFLICT (event) DO UPDATE SET count = count + excluded.count""",
+        [event, count],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ from fastsa.runtime.margin import Margin
 from fastsa.runtime.run import Run
 from fastsa.runtime.verdict import Verdict
 
-COUNTING_SECONDS = 0.05  # a count is not worth a longer wait for another process
+COUNTING_SECONDS = 0.05  # at the end; until then counts wait for a moment when nobody writes
 REPAIR_SECONDS = 1.0
 MOST_QUARANTINED = 100  # rows kept for people to look at
 
@@ -84,6 +85,7 @@ class Store:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._counts = Counter[str]()  # not written yet
 
     @classmethod
     def open(cls, path: Path | None = None) -> Store:
@@ -98,6 +100,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file."""
+        self._write_counts(COUNTING_SECONDS)
         self._connection.close()
 
     def __enter__(self) -> Store:
@@ -514,7 +517,18 @@ class Store:
         self._connection.attempt(work, REPAIR_SECONDS)
 
     def _count(self, event: str) -> None:
-        self._connection.attempt(lambda c: rows.increment(c, event), COUNTING_SECONDS)
+        self._counts[event] += 1
+        self._write_counts(wait=0.0)
+
+    def _write_counts(self, wait: float) -> None:
+        counts = +self._counts
+
+        def work(connection: sqlite3.Connection) -> None:
+            for event, count in counts.items():
+                rows.increment(connection, event, count)
+
+        if counts and self._connection.attempt(work, wait):
+            self._counts -= counts
 
 
 def _encode_graph(graph: Graph) -> bytes:
