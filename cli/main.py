@@ -27,6 +27,7 @@ COMMANDS = {
     "rm": "Remove what is stored, with what hangs on it.",
     "store": "Look after the store: its health, size and use.",
     "daemon": "Make and improve plans in the background.",
+    "doctor": "Look at this machine, and say what to do.",
 }
 
 

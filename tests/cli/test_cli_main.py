@@ -87,6 +87,7 @@ OPTIONS = {
     "store vacuum": {"--store"},
     "store export": {"--store"},
     "store import": {"--store", "--json"},
+    "doctor": {"--json"},
     "daemon": set(),
     "daemon run": {
         "--store",

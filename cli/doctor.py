@@ -1,0 +1,199 @@
+"""`fastsa doctor`: is this machine fit for fastsa?"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import click
+import msgspec
+
+import fastsa
+from fastsa.cache import location, schema
+from fastsa.daemon import client, protocol
+from fastsa.daemon.place import place_of
+from fastsa.errors import FastsaError, StoreUnusable
+from fastsa.planner.budget import format_bytes
+
+LITTLE_BYTES = 1 << 30
+TORCH = ((2, 11), (2, 14))  # from, and before
+EXTRAS = {
+    "pynvml": "fastsa[nvml]: `auto` budgets know other processes on the GPU",
+    "cupy": "fastsa[cuda13]: CuPy's memory is counted",
+    "matplotlib": "fastsa[plots]: pictures of curves and comparisons",
+    "plotly": "fastsa[plots]: reports in a browser",
+    "ortools": "fastsa[baselines]: the rivals of `fastsa compare`",
+}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What was looked at, how it is, and what to do about it."""
+
+    about: str
+    state: Literal["ok", "note", "problem"]
+    text: str
+    advice: str | None = None
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(as_json: bool) -> int:
+    """Look at this machine: torch, GPU, store, disk and daemon. Changes nothing.
+
+    Exits with 1 if there is a problem.
+    """
+    findings = [each for check in _CHECKS for each in _safely(check)]
+    if as_json:
+        click.echo(msgspec.json.encode({"findings": findings}))
+    else:
+        for each in findings:
+            click.echo(f"{each.state:8}{each.about:9} {each.text}")
+            if each.advice:
+                click.echo(f"{'':18}{each.advice}")
+    return int(any(each.state == "problem" for each in findings))
+
+
+def _safely(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    about = check.__name__.strip("_")
+    try:
+        return list(check())
+    except FastsaError as error:
+        return [Finding(about, "problem", error.message, error.hint)]
+    except Exception as error:  # noqa: BLE001  what breaks here is what the doctor is asked about
+        return [Finding(about, "problem", f"{type(error).__name__}: {error}")]
+
+
+def _fastsa() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("fastsa", "ok", f"{fastsa.__version__}, Python {version}")
+    try:
+        from fastsa.planner import _core  # noqa: F401
+    except ImportError as error:
+        yield Finding("core", "problem", f"it does not load: {error}", "Install fastsa again.")
+    else:
+        yield Finding("core", "ok", "the planner's core loads")
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield Finding("torch", "problem", f"it does not load: {error}", "Install torch.")
+        return
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if TORCH[0] <= version < TORCH[1]:
+        yield Finding("torch", "ok", str(torch.__version__))
+    else:
+        yield Finding(
+            "torch",
+            "problem",
+            f"{torch.__version__} is not supported",
+            f"Install {TORCH[0][0]}.{TORCH[0][1]} to {TORCH[1][0]}.{TORCH[1][1] - 1}.",
+        )
+    if not torch.cuda.is_available():
+        yield Finding("gpu", "note", "torch sees none: sizes are of the CPU's memory")
+        return
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        sizes = f"{format_bytes(free)} of {format_bytes(total)} free"
+        yield Finding("gpu", "ok", f"{index}: {name}, {sizes}")
+
+
+def _extras() -> Iterator[Finding]:
+    missing = [about for name, about in EXTRAS.items() if importlib.util.find_spec(name) is None]
+    for about in missing:
+        yield Finding("extras", "note", f"not installed: {about}")
+    if not missing:
+        yield Finding("extras", "ok", "all are installed")
+
+
+def _store() -> Iterator[Finding]:
+    path = location.default_path()
+    place = next(each for each in (path, *path.parents) if each.exists())
+    free = shutil.disk_usage(place).free
+    if free < LITTLE_BYTES:
+        yield Finding(
+            "disk", "problem", f"{format_bytes(free)} free at {place}", "Free some, or move it."
+        )
+    else:
+        yield Finding("disk", "ok", f"{format_bytes(free)} free at {place}")
+    if location.on_network(path):
+        yield Finding(
+            "disk",
+            "note",
+            f"{location.file_system(path)}: several hosts share it, so the store is slower",
+            f"Set {location.ENVIRONMENT_VARIABLE} to a file on a local disk.",
+        )
+    if not path.exists():
+        yield from _future(path, place)
+        return
+    yield from _access(path)
+    yield from _content(path)
+
+
+def _future(path: Path, place: Path) -> Iterator[Finding]:
+    if os.access(place, os.W_OK | os.X_OK):
+        yield Finding("store", "ok", f"{path} will be made")
+    else:
+        yield Finding(
+            "store",
+            "problem",
+            f"{path} cannot be made: {place} is not writable",
+            f"Set {location.ENVIRONMENT_VARIABLE} to a file you can write.",
+        )
+
+
+def _access(path: Path) -> Iterator[Finding]:
+    found = path.stat()
+    if found.st_uid != os.getuid():
+        yield Finding("store", "problem", f"{path} is of user {found.st_uid}", "Use one of yours.")
+    elif stat.S_IMODE(found.st_mode) & 0o022:
+        yield Finding("store", "problem", f"others may write {path}", f"chmod 600 {path}")
+    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        yield Finding("store", "problem", f"{path} cannot be written", "Check it and its folder.")
+
+
+def _content(path: Path) -> Iterator[Finding]:
+    uri = f"{path.as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        try:
+            is_current = schema.is_current(connection, str(path))
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            flaw = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise StoreUnusable(
+                f"{path}: {error}", hint="The next job sets it aside and begins a fresh one."
+            ) from error
+    if flaw != "ok":
+        yield Finding("store", "problem", f"{path}: {flaw}", "See 'fastsa store check'.")
+    elif is_current:
+        yield Finding("store", "ok", f"{path}, {format_bytes(path.stat().st_size)}")
+    else:
+        yield Finding("store", "note", f"{path}: schema {version} is brought up to date when used")
+
+
+def _daemon() -> Iterator[Finding]:
+    path = location.default_path()
+    answer = client.ask(path, protocol.AskStatus())
+    if isinstance(answer, protocol.Status):
+        yield Finding("daemon", "ok", f"process {answer.process} of fastsa {answer.fastsa}")
+        if answer.trouble:
+            yield Finding("daemon", "problem", answer.trouble)
+    elif place_of(path).is_taken():
+        advice = "See 'fastsa daemon logs'."
+        yield Finding("daemon", "problem", "it runs and does not answer", advice)
+    else:
+        yield Finding("daemon", "note", "none runs: nothing improves plans in the background")
+
+
+_CHECKS = (_fastsa, _torch, _extras, _store, _daemon)

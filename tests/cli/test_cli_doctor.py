@@ -1,0 +1,75 @@
+"""`fastsa doctor`: it finds what is wrong, says what to do, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Done, Fastsa, Filled
+
+
+def found(done: Done, about: str) -> list[dict[str, Any]]:
+    findings = json.loads(done.stdout)["findings"]
+    return [each for each in findings if each["about"] == about]
+
+
+def test_a_machine_without_a_store(fastsa: Fastsa, place: Path) -> None:
+    done = fastsa("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    assert [each["state"] for each in found(done, "core") + found(done, "torch")] == ["ok", "ok"]
+    (store,) = found(done, "store")
+    assert store["text"] == f"{place} will be made"
+    assert not place.exists()
+
+
+def test_a_store(fastsa: Fastsa, filled: Filled, place: Path) -> None:
+    before = place.read_bytes()
+    told = fastsa("doctor").stdout
+    assert f"ok      store     {place}, " in told
+    assert place.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("PRAGMA user_version = 999", "written by a newer fastsa"),
+        ("PRAGMA application_id = 7", "a database of another program"),
+    ],
+)
+def test_another_store(
+    fastsa: Fastsa, filled: Filled, place: Path, statement: str, text: str
+) -> None:
+    with closing(sqlite3.connect(place)) as connection:
+        connection.execute(statement)
+    done = fastsa("doctor", "--json")
+    assert done.returncode == 1
+    (store,) = found(done, "store")
+    assert text in store["text"]
+    assert store["advice"]
+
+
+def test_garbage(fastsa: Fastsa, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"garbage" * 1000)
+    place.chmod(0o666)
+    done = fastsa("doctor", "--json")
+    assert done.returncode == 1
+    assert any(each["state"] == "problem" for each in found(done, "store"))
+    assert place.read_bytes() == b"garbage" * 1000
+
+
+def test_others_may_write(fastsa: Fastsa, filled: Filled, place: Path) -> None:
+    place.chmod(0o666)
+    done = fastsa("doctor", "--json")
+    assert done.returncode == 1
+    assert next(each["advice"] for each in found(done, "store")) == f"chmod 600 {place}"
+
+
+def test_no_place(fastsa: Fastsa) -> None:
+    done = fastsa("doctor", "--json", FASTSA_STORE="/dev/null/store.db")
+    assert done.returncode == 1
+    assert found(done, "store")[0]["state"] == "problem"
