@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import click
@@ -52,11 +51,11 @@ def fill(path: Path, graph: Graph, made: Plan, plans: int) -> None:
             store.add_plans(several, key(graph, number))
 
 
-def write(path: Path, graph: Graph, made: Plan, start: int, stop: Event, written: str) -> None:
+def write(path: Path, graph: Graph, made: Plan, start: int, stop: Path, written: Path) -> None:
     """Add plans until told to stop; note each id once it is stored."""
-    with Store.open(path) as store, Path(written).open("a") as file:
+    with Store.open(path) as store, written.open("a") as file:
         number = start
-        while not stop.is_set():
+        while not stop.exists():
             try:
                 plan_id = store.add_plan(variant(made, number), key(graph, number % 97))
             except FastsaError as error:
@@ -80,7 +79,7 @@ class Load:
     def __init__(self, folder: Path, graph: Graph, made: Plan) -> None:
         self.folder, self.path = folder, folder / "store.db"
         self.graph, self.made = graph, made
-        self.stop = context.Event()
+        self.stop = folder / "stop"
         self.writers: list[multiprocessing.process.BaseProcess] = []
 
     def begin(self, writers: int) -> None:
@@ -94,12 +93,16 @@ class Load:
 
     def wait(self) -> None:
         """Until all of them write."""
-        while len(list(self.folder.glob("written*"))) < len(self.writers):
+        while self.writing() < len(self.writers):
             time.sleep(0.05)
+
+    def writing(self) -> int:
+        """How many have stored something."""
+        return sum(each.stat().st_size > 0 for each in self.folder.glob("written*"))
 
     def end(self) -> None:
         """Stop the writers."""
-        self.stop.set()
+        self.stop.touch()
         for each in self.writers:
             each.join()
 
@@ -135,9 +138,9 @@ def lookups(load: Load, plans: int, count: int = 2000) -> list[float]:
 def kill(load: Load, kills: int) -> None:
     """Kill writers at random moments."""
     for _ in range(kills):
-        begun = len(list(load.folder.glob("written*")))
+        begun = load.writing()
         load.begin(1)
-        while len(list(load.folder.glob("written*"))) == begun:
+        while load.writing() == begun:
             time.sleep(0.01)
         victim = load.writers.pop()
         time.sleep(random.uniform(0, 0.2))

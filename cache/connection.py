@@ -42,8 +42,9 @@ class Connection:
     its own; threads take turns.
     """
 
-    def __init__(self, path: Path, timeout: float = 10.0) -> None:
+    def __init__(self, path: Path, timeout: float = 10.0, *, mends: bool = True) -> None:
         self.path = path
+        self._mends = mends  # else a damaged file stays, as a StoreUnusable
         self.timeout = timeout  # seconds to wait for other processes' transactions
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
@@ -86,7 +87,9 @@ class Connection:
             try:
                 with self._explained():
                     return work(self._opened())
-            except _FileDamaged:
+            except _FileDamaged as error:
+                if not self._mends:
+                    raise self._unusable(f"it is damaged: {error.__cause__}") from error
                 with self._explained():
                     self._set_aside()
             try:
@@ -260,9 +263,14 @@ class Connection:
 
     @contextlib.contextmanager
     def _only_one(self) -> Iterator[None]:
-        with Path(f"{self.path}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        # In a folder that others can write, the lock may be a link to any file.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(f"{self.path}.lock", flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(descriptor)
 
     def _rename_all(self) -> Path:
         now = datetime.datetime.now(datetime.UTC)

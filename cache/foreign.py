@@ -7,7 +7,6 @@ damaged rows aside happens to the copy. Every document is decoded, checked and g
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 import tempfile
 from collections import defaultdict
@@ -56,11 +55,17 @@ def _copied(file: Path) -> Iterator[Path]:
         raise BadInput(f"{file}: too large for a store", hint="export part of it")
     with tempfile.TemporaryDirectory(prefix="fastsa-import-") as folder:
         path = Path(folder) / "store.db"
-        shutil.copyfile(file, path)
-        # A log beside it belongs to it: without it, the last commits would be missing.
-        log = Path(f"{file}-wal")
-        if log.exists():
-            shutil.copyfile(log, f"{path}-wal")
+        try:
+            # SQLite's own copy: of one moment, with what the log has, while others may write.
+            uri = f"{file.absolute().as_uri()}?mode=ro"
+            with (
+                contextlib.closing(sqlite3.connect(uri, uri=True)) as source,
+                contextlib.closing(sqlite3.connect(path)) as copy,
+            ):
+                source.execute("PRAGMA trusted_schema = OFF")
+                source.backup(copy)
+        except sqlite3.Error as error:
+            raise BadInput(f"{file}: no store: {error}", hint="name a store's file") from error
         _check_tables(path, file)
         yield path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from fastsa.errors import StoreUnusable
@@ -60,13 +61,31 @@ def prepare(path: Path) -> None:
     try:
         _make_private(path.parent)
         # SQLite gives -wal and -shm the mode of the file itself.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            found = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StoreUnusable(
             f"{path}: the store cannot be opened: {reason}",
             hint=f"check the folder, or set {ENVIRONMENT_VARIABLE} to a file you can write",
         ) from error
+    _check_owner(path, found)
+
+
+def _check_owner(path: Path, found: os.stat_result) -> None:
+    """Refuse what another user has put there, or anybody may write; root may open all."""
+    if os.geteuid() and found.st_uid != os.geteuid():
+        raise StoreUnusable(
+            f"{path}: this store is another user's (number {found.st_uid})",
+            hint=f"copy it and import the copy, or set {ENVIRONMENT_VARIABLE} to a file of yours",
+        )
+    if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWOTH:
+        raise StoreUnusable(
+            f"{path}: anybody may write this store", hint=f"look at it, then: chmod 600 {path}"
+        )
 
 
 def _make_private(directory: Path) -> None:

@@ -88,10 +88,13 @@ class Store:
         self._counts = Counter[str]()  # not written yet
 
     @classmethod
-    def open(cls, path: Path | None = None) -> Store:
-        """Open the store at `path`, by default `$FASTSA_STORE` or the user's data directory."""
+    def open(cls, path: Path | None = None, *, mends: bool = True) -> Store:
+        """Open the store at `path`, by default `$FASTSA_STORE` or the user's data directory.
+
+        A damaged file is replaced by a fresh one if `mends`, else it is a StoreUnusable.
+        """
         place = location.default_path() if path is None else location.absolute(path)
-        return cls(Connection(place))
+        return cls(Connection(place, mends=mends))
 
     @property
     def path(self) -> Path:
@@ -441,10 +444,7 @@ class Store:
         self._connection.shorten_log()
 
     def copy_to(self, path: Path) -> None:
-        """Write a copy of one moment to a new file, while others may use the store.
-
-        Raises BadInput if there is a file already, OSError where it cannot be written.
-        """
+        """Write a copy of one moment to a new file. Raises BadInput if there is one already."""
         self._connection.copy_to(path)
 
     # Rows

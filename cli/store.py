@@ -38,7 +38,7 @@ def command() -> None:
 @_JSON
 def info(path: Path | None, as_json: bool) -> None:
     """Say where the store is, how large, and what is in it."""
-    with Store.open(path) as store:
+    with Store.open(path, mends=False) as store:
         facts = store.facts()
     if as_json:
         click.echo(msgspec.json.encode(facts))
@@ -65,7 +65,7 @@ def check(path: Path | None, repair: bool, as_json: bool) -> int:
 
     Exits with 1 if something is damaged.
     """
-    with Store.open(path) as store:
+    with Store.open(path, mends=False) as store:
         flaws = list(store.check())
         if repair:
             for flaw in flaws:
@@ -88,7 +88,7 @@ def _judged(flaws: list[Flaw], repaired: bool) -> str:
         return "All is well."
     count = f"{len(flaws)} flaw{'s' * (len(flaws) > 1)}"
     if all(flaw.kind is None for flaw in flaws):
-        return f"{count}. `fastsa store export FILE` may save the rest."
+        return f"{count}. `sqlite3 FILE .recover` may save the rest."
     if repaired:
         return f"{count}. Damaged rows were moved to the table quarantine."
     return f"{count}. `fastsa store check --repair` moves damaged rows to the table quarantine."
@@ -177,7 +177,7 @@ def export(path: Path | None, file: Path) -> None:
 
     Others may use the store meanwhile. The copy is a store: FASTSA_STORE can name it.
     """
-    with Store.open(path) as store:
+    with Store.open(path, mends=False) as store:
         store.copy_to(file)
     click.echo(f"{file}: {format_bytes(file.stat().st_size)}")
 
@@ -186,24 +186,26 @@ def export(path: Path | None, file: Path) -> None:
 @_AT
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @_JSON
-def import_(path: Path | None, file: Path, as_json: bool) -> None:
+def import_(path: Path | None, file: Path, as_json: bool) -> int:
     """Add what another store has.
 
     FILE is not trusted: it is copied and only read, every document is checked, and a plan is
-    added only if it is a legal one of a graph that is there.
+    added only if it is a legal one of a graph that is there. Exits with 1 if all is refused.
     """
     from fastsa.cache.foreign import take_over
 
     with Store.open(path) as store:
         taken = take_over(store, file)
+    counts = {name: getattr(taken, name) for name in taken.__struct_fields__ if name != "refused"}
+    code = int(bool(taken.refused) and not any(counts.values()))
     if as_json:
         click.echo(msgspec.json.encode(taken))
-        return
-    counts = {name: getattr(taken, name) for name in taken.__struct_fields__ if name != "refused"}
+        return code
     words = [f"{count} {name}" for name, count in counts.items() if count]
     click.echo(f"Added or found {', '.join(words) or 'nothing'}.")
     for reason in taken.refused:
         click.echo(f"refused: {reason}", err=True)
+    return code
 
 
 @command.command()

@@ -287,3 +287,14 @@ def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreUnusable, match="leaves it alone"), Store.open(script) as store:
         store.list_items()
     assert script.read_text() == "print('mine')\n"
+
+
+def test_a_lock_that_is_a_link_harms_nobody(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    victim = path.parent / "precious"
+    victim.write_text("mine")
+    Path(f"{path}.lock").symlink_to(victim)
+    path.write_bytes(b"garbage" * 1000)
+    with pytest.raises(StoreUnusable):
+        Store.open(path)
+    assert victim.read_text() == "mine"

@@ -291,3 +291,34 @@ class TestPlaces:
         store.close()
         with pytest.raises(BadInput):
             store.plan("0" * 64)
+
+
+class TestOwner:
+    """Whose file it is, is looked at before anything of it is read."""
+
+    def test_anybody_may_write(self, path: Path) -> None:
+        Store.open(path).close()
+        path.chmod(0o666)
+        with pytest.raises(StoreUnusable, match="anybody may write"):
+            Store.open(path)
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+    def test_another_users(self, tmp_path: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "store.db"
+            Store.open(path).close()
+            path.parent.chmod(0o777)
+            path.chmod(0o660)
+            os.chown(path, 0, 65534)
+            child = os.fork()
+            if not child:
+                code = 1
+                try:
+                    os.setgid(65534)
+                    os.setuid(65534)
+                    Store.open(path)
+                except StoreUnusable as error:
+                    code = 0 if "another user's" in error.message else 2
+                finally:
+                    os._exit(code)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

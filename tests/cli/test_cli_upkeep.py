@@ -69,6 +69,21 @@ class TestCheck:
         assert done.returncode == 1
         assert "another graph than its hash says" in done.stdout
 
+    def test_a_damaged_file_is_told_of_and_stays(
+        self, fastsa: Fastsa, filled: Filled, place: Path
+    ) -> None:
+        with closing(sqlite3.connect(place)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        content = bytearray(place.read_bytes())
+        content[4096 : 4096 * 20] = b"\xff" * (4096 * 19)
+        place.write_bytes(content)
+        for name in ("check", "info"):
+            done = fastsa("store", name)
+            assert done.returncode in (1, 4)
+            assert "well" not in done.stdout
+            assert place.read_bytes() == content
+        assert not list(place.parent.glob("*.damaged-*"))
+
 
 class TestGarbage:
     def test_old_things_go(self, fastsa: Fastsa, filled: Filled, place: Path) -> None:
