@@ -77,7 +77,7 @@ class Requests:
         def work(connection: sqlite3.Connection) -> Request:
             _insert(connection, row)
             there = _request(connection, row["id"])
-            if there.state != "running" or _is_over(there):
+            if there.state != "running" or is_over(there):
                 _take(connection, there, seconds, attempts=1)
             return _request(connection, row["id"])
 
@@ -97,10 +97,10 @@ class Requests:
                 kinds,
             ).fetchall()
             for each in map(_read, rows):
-                if each.state == "running" and not _is_over(each):
+                if each.state == "running" and not is_over(each):
                     continue
                 if each.attempts >= ATTEMPTS:
-                    _end(connection, each.id, "failed", None, "whoever planned it died, twice")
+                    _give_up(connection, each, "whoever planned it died, twice")
                     continue
                 _take(connection, each, seconds, attempts=each.attempts + 1)
                 return _request(connection, each.id)
@@ -122,7 +122,10 @@ class Requests:
         return bool(changed)
 
     def finish(self, request_id: str, plan_id: str | None) -> None:
-        """The plan is made and stored; None if no better one than there was is found."""
+        """The plan is made and stored; None if no better one than there was is found.
+
+        Like `fail`, it changes nothing if another process has taken the request over.
+        """
         self._connection.transaction(lambda c: _end(c, request_id, "planned", plan_id, None))
 
     def fail(self, request_id: str, reason: str) -> None:
@@ -153,7 +156,7 @@ class Requests:
     def is_called_for(self) -> bool:
         """Whether there is something to claim."""
         rows = self._connection.rows("SELECT * FROM requests WHERE state IN ('waiting', 'running')")
-        return any(row["state"] == "waiting" or _is_over(_read(row)) for row in rows)
+        return any(row["state"] == "waiting" or is_over(_read(row)) for row in rows)
 
     def counts(self) -> dict[str, int]:
         """How many there are, by kind and state: `plan.waiting`, ..."""
@@ -194,7 +197,7 @@ def _insert(connection: sqlite3.Connection, row: dict[str, object]) -> None:
     )
 
 
-def _is_over(request: Request) -> bool:
+def is_over(request: Request) -> bool:
     """Whether nobody is at a running request any more."""
     if request.owner is None or owner.is_dead(request.owner):
         return True
@@ -220,8 +223,16 @@ def _end(
 ) -> None:
     connection.execute(
         """UPDATE requests SET state = ?, plan = ?, reason = ?, owner = NULL, lease = NULL,
+           changed = ? WHERE id = ? AND coalesce(owner, ?) = ?""",
+        [state, plan_id, reason, records.now(), request_id, owner.current(), owner.current()],
+    )
+
+
+def _give_up(connection: sqlite3.Connection, request: Request, reason: str) -> None:
+    connection.execute(
+        """UPDATE requests SET state = 'failed', reason = ?, owner = NULL, lease = NULL,
            changed = ? WHERE id = ?""",
-        [state, plan_id, reason, records.now(), request_id],
+        [reason, records.now(), request.id],
     )
 
 

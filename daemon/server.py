@@ -126,8 +126,12 @@ class Server:
             command += [f"--{name}", str(bound)]
         self._yields.clear()
         self._worker = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
+        relay = asyncio.create_task(self._relay(self._worker))
         try:
             ended = asyncio.create_task(self._worker.wait())
             called = [asyncio.create_task(each.wait()) for each in (self._stop, self._yields)]
@@ -137,6 +141,7 @@ class Server:
             if not ended.done():
                 await self._end(self._worker)
             code = await ended
+            await relay
         finally:
             self._worker = None
         if self._stop.is_set() or self._yields.is_set():
@@ -144,6 +149,13 @@ class Server:
         if code:
             log.warning("a worker ended with %d", code)
         return code == 0
+
+    async def _relay(self, worker: asyncio.subprocess.Process) -> None:
+        """What a worker says belongs into the log, wherever that is."""
+        assert worker.stderr is not None
+        with contextlib.suppress(ValueError):  # a line without end
+            while line := await worker.stderr.readline():
+                log.info("%s", line.decode(errors="replace").rstrip())
 
     async def _end(self, worker: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):

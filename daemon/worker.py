@@ -114,8 +114,17 @@ def main() -> None:
     with Store.open(arguments.store) as store:
         worker = Worker(store, arguments.seconds, arguments.threads)
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+        threading.Thread(target=_stop_without_daemon, args=(worker,), daemon=True).start()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon is told, and tells
         worker.run()
+
+
+def _stop_without_daemon(worker: Worker) -> None:
+    """However the daemon ends, the pipe from it does: nobody could stop the worker after that."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    worker.stop()
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from fastsa.cache import owner
 from fastsa.cache.keys import PlanKey
-from fastsa.cache.requests import Request
+from fastsa.cache.requests import Request, is_over
 from fastsa.cache.store import Store
+from fastsa.errors import StoreUnusable
 
 LEASE_SLACK_SECONDS = 60.0  # beside the planner's time limit, for a machine under load
 WAIT_SLACK_SECONDS = 1.0
@@ -20,7 +22,7 @@ class Turn:
     """Waits, on entering, while another process makes the same plan, and takes the plan on itself.
 
     It waits as long as the other may plan and a second more: then both plan. `has_waited`: there
-    may be a plan now. All of it may raise StoreUnusable.
+    may be a plan now. Entering may raise StoreUnusable.
     """
 
     def __init__(self, store: Store, key: PlanKey, budget_bytes: int, time_limit: float) -> None:
@@ -41,7 +43,8 @@ class Turn:
             now = self._store.requests.get(request.id)
             if now is None or now.state in ("planned", "failed"):
                 return self
-            request = self._begin()
+            if now.state == "waiting" or is_over(now):
+                request = self._begin()
         self._request = request if request.owner == owner.current() else None
         return self
 
@@ -58,7 +61,9 @@ class Turn:
     ) -> None:
         if self._request is None:
             return
-        if error is not None:
-            self._store.requests.fail(self._request.id, f"{type(error).__name__}: {error}")
-        else:
-            self._store.requests.finish(self._request.id, self.plan_id)
+        # The plan is made: that others are not told must not lose it. The lease ends by itself.
+        with suppress(StoreUnusable):
+            if error is not None:
+                self._store.requests.fail(self._request.id, f"{type(error).__name__}: {error}")
+            else:
+                self._store.requests.finish(self._request.id, self.plan_id)

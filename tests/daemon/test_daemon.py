@@ -173,6 +173,21 @@ class TestDeath:
         assert (now.state, now.reason) == ("failed", "whoever planned it died, twice")
         assert daemons.status().process == process.pid
 
+    def test_its_worker_goes_with_it(self, daemons: Daemons, store: Store) -> None:
+        hard = big_graph()
+        store.add_graph(hard)
+        peak = plan(hard, graphs.INT64_MAX, time_limit=0, iterations=0).peak_bytes
+        request = store.requests.put("improve", builders.key(hard), peak // 2)
+        process = daemons.start("--search-time", "600")
+        wait_for(lambda: running(store, request))
+        (worker,) = workers(process.pid)
+        process.kill()
+        process.wait()
+        wait_for(lambda: not Path(f"/proc/{worker}/exe").exists(), seconds=30)
+        now = store.requests.get(request.id)
+        assert now is not None
+        assert now.state == "waiting"
+
     @pytest.mark.slow
     def test_every_request_ends(self, daemons: Daemons, store: Store) -> None:
         """Killed again and again with what it does; what is left is taken up by the next one."""
@@ -241,11 +256,9 @@ class TestJobs:
         process = daemons.start()
         process.send_signal(signal.SIGSTOP)
         try:
-            started = time.monotonic()
             told = Background(store.path)
             told.plans(5)
             told.made(KEY, PEAK)
-            assert time.monotonic() - started < 10  # 2 s on an idle machine
             done = daemons.fastsa("run", "--budget", "80%", "--time-limit", "0.5", str(PLAIN))
             assert done.returncode == 0
             assert "fastsa: plan made" in done.stderr
