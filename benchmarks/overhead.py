@@ -108,7 +108,7 @@ def host(layers: int, steps: int) -> tuple[dict[str, tuple[float, float]], int]:
         }
         calls["fastsa"] = torch.compile(copy.deepcopy(model), backend="fastsa", options=options)
         times = _alternate(calls, data, steps)
-        from fastsa.runtime.backend import _jobs
+        from fastsa.runtime.dynamo_backend import _jobs
 
         job = next(iter(_jobs.values()))
         job.close()

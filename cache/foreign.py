@@ -103,7 +103,7 @@ def _take_profiles(store: Store, other: Store, taken: TakenOver) -> None:
 
 
 def _take_graphs(store: Store, other: Store, taken: TakenOver) -> None:
-    for graph_hash, captured_hash in other.loose_graphs():
+    for graph_hash, captured_hash in other.graph_hashes(loose=True):
         with _refusing(taken, f"graph {graph_hash[:12]}"):
             graph = other.known_graph(graph_hash)
             if graph.hash() != f"sha256:{graph_hash}":

@@ -6,7 +6,8 @@ import os
 import stat
 from pathlib import Path
 
-from fastsa.errors import StoreUnusable
+from fastsa import config
+from fastsa.errors import BadInput, StoreUnusable
 
 ENVIRONMENT_VARIABLE = "FASTSA_STORE"
 
@@ -20,11 +21,14 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def default_path() -> Path:
-    """`$FASTSA_STORE`, else `fastsa/store.db` in the user's data directory.
+    """The setting `store`, else `fastsa/store.db` in the user's data directory.
 
-    Raises StoreUnusable when there is no such directory.
+    Raises StoreUnusable when there is no such directory, or the setting makes no sense.
     """
-    chosen = os.environ.get(ENVIRONMENT_VARIABLE)
+    try:
+        chosen = config.user_value("store").value
+    except BadInput as error:
+        raise StoreUnusable(error.message, hint=error.hint) from error
     if chosen:
         return absolute(Path(chosen))
     import platformdirs  # 25 ms, for nothing when the variable is set

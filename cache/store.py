@@ -211,9 +211,10 @@ class Store:
             )
         return found
 
-    def loose_graphs(self) -> list[tuple[str, str | None]]:
-        """Hash and captured hash of each graph that is of no profile, in the order they came."""
-        sql = "SELECT hash, captured_hash FROM graphs WHERE profile IS NULL ORDER BY number"
+    def graph_hashes(self, *, loose: bool = False) -> list[tuple[str, str | None]]:
+        """Hash and captured hash of each graph (`loose`: of no profile), in the order they came."""
+        which = "profile IS NULL" if loose else "TRUE"
+        sql = f"SELECT hash, captured_hash FROM graphs WHERE {which} ORDER BY number"
         return [(row["hash"], row["captured_hash"]) for row in self._connection.rows(sql)]
 
     def measured_graph(self, captured_hash: str, device: str) -> Graph | None:
@@ -222,9 +223,9 @@ class Store:
         damage: list[str] = []
         intact = self._intact("graph", Graph, where, [bare(captured_hash), device], damage)
         for _, graph in intact:
-            self._count("graph.hit")
+            self.count("graph.hit")
             return graph
-        self._count("graph.miss.damaged" if damage else "graph.miss.absent")
+        self.count("graph.miss.damaged" if damage else "graph.miss.absent")
         return None
 
     def step_graph(self, captured_hash: str, device: str, model: str) -> Graph | None:
@@ -281,9 +282,9 @@ class Store:
         parameters = [digest, min(budget_bytes, INT64_MAX)]
         for row, plan in self._intact("plan", Plan, where, parameters, damage):
             if usable is None or usable(plan):
-                self._count("plan.hit")
+                self.count("plan.hit")
                 return _stored_plan(row, plan)
-        self._count(f"plan.miss.{'damaged' if damage else self._why_missed(digest)}")
+        self.count(f"plan.miss.{'damaged' if damage else self._why_missed(digest)}")
         return None
 
     def has_curve(self, key: PlanKey, budget_bytes: int, base_seconds: float) -> bool:
@@ -379,11 +380,8 @@ class Store:
 
     def remove(self, item: Item) -> Removal:
         """Remove an item and what hangs on it: a profile's graphs, their plans, the plans' runs
-        and verdicts.
-
-        What is left of a curve is single plans.
+        and verdicts. What is left of a curve is single plans.
         """
-
         doomed = self._connection.transaction(lambda c: items.remove(c, item))
         self._connection.give_back()
         return doomed
@@ -516,7 +514,8 @@ class Store:
 
         self._connection.attempt(work, REPAIR_SECONDS)
 
-    def _count(self, event: str) -> None:
+    def count(self, event: str) -> None:
+        """Count an event, as `counters` tells it."""
         self._counts[event] += 1
         self._write_counts(wait=0.0)
 

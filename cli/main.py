@@ -8,6 +8,7 @@ from keyword import iskeyword
 import click
 
 import fastsa
+from fastsa import config
 from fastsa.cli.errors import run_command
 
 COMMANDS = {
@@ -27,8 +28,10 @@ COMMANDS = {
     "rm": "Remove what is stored, with what hangs on it.",
     "store": "Look after the store: its health, size and use.",
     "daemon": "Make and improve plans in the background.",
+    "config": "Print every setting, and where its value comes from.",
     "doctor": "Look at this machine, and say what to do.",
 }
+CONFIGURED = ("run", "check", "plan", "curve", "daemon")
 
 
 class Lazy(click.Group):
@@ -60,13 +63,16 @@ class Lazy(click.Group):
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(fastsa.__version__, prog_name="fastsa")
-def group() -> None:
+@click.pass_context
+def group(context: click.Context) -> None:
     """Give a PyTorch training script a memory budget; get the fastest schedule that fits.
 
     \b
     fastsa profile train.py           record one step
     fastsa run --budget 50% train.py  train within half of the memory
     """
+    if context.invoked_subcommand in CONFIGURED:
+        context.default_map = config.of_commands()
 
 
 def main() -> None:

@@ -156,7 +156,21 @@ def _keep(recorder: Recorder, path: Path | None) -> None:
         return
     with Store.open(path) as store:
         identity = store.add_profile(profile)
+    _share(profile)
     click.echo(summary(profile, identity), err=True)
+
+
+def _share(profile: Profile) -> None:
+    from fastsa.cache.sharing import sharing
+    from fastsa.planner.step import region_names
+
+    in_step: tuple[str, ...] = ()
+    if profile.step is not None:
+        in_step = region_names(profile.step)
+        sharing().graph_made(profile.step)
+    for region in profile.regions:
+        if region.captured_hash not in in_step:
+            sharing().graph_made(region.graph, region.captured_hash)
 
 
 def _keep_shortage(shortage: Profile, path: Path | None) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from fastsa import config
 from fastsa.cache.garbage import Collected
 from fastsa.cache.health import Flaw
 from fastsa.cache.store import Store
@@ -16,6 +18,10 @@ from fastsa.errors import BadInput
 from fastsa.planner import budget
 from fastsa.planner.budget import format_bytes
 
+if TYPE_CHECKING:
+    from fastsa.cache.shared import Shared
+
+REMOTE_SECONDS = 600.0  # for everything together
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGE = re.compile(r"(\d{1,6})\s?([mhdw])", re.ASCII)
 
@@ -24,6 +30,9 @@ _AT = click.option(
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
     help="The file (default: FASTSA_STORE, else the user's data directory).",
+)
+_REMOTE = click.option(
+    "--remote", "url", metavar="URL", help="A folder, s3://..., gs://... (default: FASTSA_REMOTE)."
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -206,6 +215,45 @@ def import_(path: Path | None, file: Path, as_json: bool) -> int:
     for reason in taken.refused:
         click.echo(f"refused: {reason}", err=True)
     return code
+
+
+@command.command()
+@_AT
+@_REMOTE
+def push(path: Path | None, url: str | None) -> None:
+    """Let other machines have the plans and graphs of the store."""
+    with Store.open(path) as store:
+        shared = _shared(url)
+        graphs, plans = shared.push_all(store)
+    click.echo(f"Wrote {graphs} graphs and {plans} plans that were not there.")
+
+
+@command.command()
+@_AT
+@_REMOTE
+def pull(path: Path | None, url: str | None) -> int:
+    """Fetch all plans and graphs that other machines have shared.
+
+    A job fetches what it needs by itself; this is for a machine that is about to lose its network.
+    Exits with 1 if all is refused.
+    """
+    with Store.open(path) as store:
+        shared = _shared(url)
+        graphs, plans = shared.fetch_all(store)
+    click.echo(f"Added or found {graphs} graphs and {plans} plans.")
+    for reason in shared.refused:
+        click.echo(f"refused: {reason}", err=True)
+    return int(bool(shared.refused) and not graphs + plans)
+
+
+def _shared(url: str | None) -> Shared:
+    from fastsa.cache.remote import Remote
+    from fastsa.cache.shared import Shared
+
+    url = url or config.user_value("remote").value
+    if url is None:
+        raise BadInput("there is no remote", hint="give --remote URL, or set FASTSA_REMOTE")
+    return Shared(Remote(url, REMOTE_SECONDS))
 
 
 @command.command()

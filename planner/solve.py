@@ -178,11 +178,11 @@ def certify(
 
     `time_limit` is for the bound, in seconds. Raises BadInput for an illegal order.
     """
-    if isinstance(order, Order):
-        order = _core.Order(order.sequence, order.segment_starts)
     try:
+        if isinstance(order, Order):
+            order = _core.Order(order.sequence, order.segment_starts)
         answer = _core.certify(native(graph), order, budget_bytes, time_limit)
-    except _core.BadRequest as error:
+    except (_core.BadRequest, TypeError) as error:  # TypeError: a number out of the core's range
         raise BadInput(str(error), hint="check the order") from error
     return _plan(graph.hash(), answer, planner)
 

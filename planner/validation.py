@@ -7,6 +7,7 @@ from fastsa.planner import _core
 from fastsa.planner.graph import Graph
 from fastsa.planner.native import native
 from fastsa.planner.plan import Plan
+from fastsa.planner.step import Order
 
 _STATUSES = {
     "optimal": _core.Status.OPTIMAL,
@@ -38,7 +39,19 @@ def validate(graph: Graph, plan: Plan) -> None:
         claim = _claim(plan)
     except TypeError as error:
         raise Illegal("out_of_range", -1, "the plan has a number out of range") from error
-    verdict = _core.validate(native(graph), order, claim)
+    _raise(_core.validate(native(graph), order, claim))
+
+
+def validate_order(graph: Graph, order: Order) -> None:
+    """Check that an order is legal for a graph, whatever it weighs. Raises IllegalPlan."""
+    try:
+        sequence = _core.Order(order.sequence, order.segment_starts)
+    except TypeError as error:
+        raise Illegal("out_of_range", -1, "the order has a number out of range") from error
+    _raise(_core.validate_order(native(graph), sequence))
+
+
+def _raise(verdict: _core.Verdict) -> None:
     if not verdict.ok:
         place = f"position {verdict.position}: " if verdict.position >= 0 else ""
         raise Illegal(verdict.reason, verdict.position, place + verdict.message)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 
-from fastsa.errors import BadInput
+from fastsa import config
 from fastsa.planner.budget import parse
-
-LIMIT = "FASTSA_LIMIT"
-"""Environment variable: a size (`8GiB`) that stands for a smaller device than there is."""
 
 RESERVE = 0.05  # of the free memory: allocator fragmentation, cuBLAS and NCCL workspaces
 
@@ -48,14 +44,9 @@ def available_bytes(device: torch.device, held_bytes: int) -> int | None:
 
 
 def limit_bytes() -> int | None:
-    """The device's memory as the environment limits it, None if it does not. Raises BadInput."""
-    text = os.environ.get(LIMIT)
-    if not text:
-        return None
-    limit = parse(text)
-    if limit.kind != "bytes":
-        raise BadInput(f"{LIMIT}={text}: not a size", hint="give a size like 8GiB")
-    return limit.resolve(0)
+    """The device's memory as the user limits it, None if it is not limited. Raises BadInput."""
+    limit = config.user_value("limit").value
+    return None if limit is None else parse(limit).resolve(0)
 
 
 def _free_cuda(device: torch.device) -> int:

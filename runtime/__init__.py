@@ -13,6 +13,6 @@ def backend(
     gm: fx.GraphModule, example_inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None
 ) -> Any:
     """The `torch.compile` backend. Found by entry point; imports torch only when called."""
-    from fastsa.runtime.backend import compile_graph
+    from fastsa.runtime.dynamo_backend import compile_graph
 
     return compile_graph(gm, example_inputs, options or {})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal
 
 import msgspec
 import torch
 
 from fastsa.cache.keys import PlanKey
+from fastsa.cache.sharing import sharing
 from fastsa.cache.store import ProfileSummary, Store
 from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget
 from fastsa.planner.budget import format_bytes
@@ -139,11 +141,16 @@ def subject(
     A graph that neither a profile nor an earlier job has measured is measured now, op by op.
     """
     captured_hash, device = captured.graph.hash(), captured.device
-    found = known(captured_hash, device, store, model=model, shape=shape, alone=alone)
+    look = partial(known, captured_hash, device, store, model=model, shape=shape, alone=alone)
+    found = look()
+    if found is None and store:
+        sharing().fetch_graph(store, captured_hash, device_name(device))
+        found = look()
     if found is None:
         graph = measure(captured)
         if store:
             store.add_graph(graph, captured_hash)
+        sharing().graph_made(graph, captured_hash)
         found = _subject(graph, captured_hash, device, store, model, shape)
     if region_names(found.graph):
         return found
@@ -255,6 +262,7 @@ def keep_for(step: Graph, decision: Decision, store: Store | None) -> str | None
     key = PlanKey.of(
         step.hash(), device=decision.device, versions=decision.versions, planner=PLANNER_VERSION
     )
+    sharing().plan_made(made, key)
     return store.add_plan(made, key)
 
 
@@ -318,6 +326,10 @@ class _Decider:
             return self.decision(*found, "found", budget, unplanned)
         if self.store is None:
             return self.planned(local, found, budget, unplanned)
+        if self.fetched(local):
+            found = self.found(local)
+            if found is not None and self.good_enough(found[0], local):
+                return self.decision(*found, "found", budget, unplanned)
         with Turn(self.store, self.key, max(0, local), self.settings.time_limit) as turn:
             if turn.has_waited and local > 0:
                 found = self.found(local)
@@ -328,6 +340,12 @@ class _Decider:
             decided = self.planned(local, found, budget, unplanned)
             turn.plan_id = decided.plan_id
             return decided
+
+    def fetched(self, local: int) -> bool:
+        """Whether other machines had plans that were not in the store."""
+        if self.store is None or local <= 0:
+            return False
+        return sharing().fetch_plan(self.store, self.graph, self.key, local)
 
     def planned(
         self, local: int, found: tuple[Plan, str] | None, budget: int, unplanned: int
@@ -410,6 +428,7 @@ class _Decider:
         return lowest
 
     def keep(self, made: Plan) -> str | None:
+        sharing().plan_made(made, self.key)
         return self.store.add_plan(made, self.key) if self.store else None
 
     def decision(

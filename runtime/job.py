@@ -14,11 +14,13 @@ import msgspec
 import torch
 from torch import fx, nn
 
+from fastsa.cache.sharing import sharing
 from fastsa.cache.store import Store
 from fastsa.errors import FastsaWarning, InfeasibleBudget, StoreUnusable, reason
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import Order, region_names
+from fastsa.planner.validation import validate_order
 from fastsa.profiler.accumulation import has_gradient
 from fastsa.profiler.capture import Capture
 from fastsa.profiler.hooks import parameters
@@ -113,11 +115,16 @@ class Job:
         return self._with_store(lambda store: self._decide(captured, store, needs, is_whole))
 
     def order(self, decision: Decision, captured: Graph) -> Order:
-        """What a decision means for a captured region. Raises IllegalPlan."""
+        """What a decision means for a captured region. Raises IllegalPlan.
+
+        The graph it was planned on may be anybody's: what may run twice is what this one says.
+        """
         name = captured.hash()
         if name not in self._like:
             self.shapes.add(captured)
-        return decision.order(self._like.get(name, name))
+        order = decision.order(self._like.get(name, name))
+        validate_order(captured, order)
+        return order
 
     def _decision_for(self, captured_hash: str) -> Decision | None:
         found = (d for d in self.decisions if d.captured_hash == captured_hash)
@@ -276,6 +283,7 @@ class Job:
         step = self.watch.step_graph(self._measured(parts), self.model)
         if step is not None and not self.ranks.rank:
             self._with_store(lambda store: store and store.add_graph(step))
+            sharing().graph_made(step)
         is_provisional = any(d.is_provisional for d in self.decisions)
         is_other = is_over or is_provisional or self._was_planned_as_another(seen)
         if step is not None and self.may_switch and is_other:

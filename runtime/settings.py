@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -30,19 +31,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rank_timeout: float = 60.0
 
 
-def from_options(options: Mapping[str, Any]) -> Settings:
-    """Settings from `torch.compile(..., options={...})`. Raises BadInput."""
+def from_options(
+    options: Mapping[str, Any], configured: Mapping[str, Any] = MappingProxyType({})
+) -> Settings:
+    """Settings from `torch.compile(..., options={...})`, else from the config. Raises BadInput."""
     known = {field.name for field in msgspec.structs.fields(Settings)}
     unknown = sorted(set(options) - known)
     if unknown:
         raise BadInput(
             f"fastsa has no option {', '.join(unknown)}", hint=f"it has {', '.join(sorted(known))}"
         )
-    if "budget" not in options:
+    values = {**configured, **options}
+    if "budget" not in values:
         raise BadInput(
             "fastsa needs a budget", hint='give options={"budget": "40GiB"}, "50%" or "auto"'
         )
-    values = dict(options)
     budget = values["budget"]
     if not isinstance(budget, (int, str)):
         raise BadInput(f"budget {budget!r}: not a budget", hint='give "40GiB", "50%" or "auto"')

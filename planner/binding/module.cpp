@@ -159,5 +159,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("just_in_time", &just_in_time_without, py::arg("graph"), py::arg("dropped"));
   module.def("validate", py::overload_cast<const Graph&, const Order&, const Claim&>(&validate),
              py::arg("graph"), py::arg("order"), py::arg("claim"));
+  module.def("validate_order", py::overload_cast<const Graph&, const Order&>(&validate),
+             py::arg("graph"), py::arg("order"));
   module.def("simulate", &simulate_legal, py::arg("graph"), py::arg("order"));
 }

@@ -147,4 +147,4 @@ class TestAuto:
 
     def test_not_a_size(self, desk: Desk) -> None:
         done = desk.fastsa("run", "--budget", "auto", "hungry.py", "0", FASTSA_LIMIT="50%")
-        assert "FASTSA_LIMIT=50%: not a size" in done.stderr
+        assert "FASTSA_LIMIT: '50%': it must be a size" in done.stderr

@@ -87,6 +87,9 @@ OPTIONS = {
     "store vacuum": {"--store"},
     "store export": {"--store"},
     "store import": {"--store", "--json"},
+    "store push": {"--store", "--remote"},
+    "store pull": {"--store", "--remote"},
+    "config": {"--json"},
     "doctor": {"--json"},
     "daemon": set(),
     "daemon run": {

@@ -52,7 +52,7 @@ def test_history_equals_the_allocator_to_the_byte() -> None:
 
 def test_planned_peak_and_gradients(tmp_path: Path) -> None:
     """At 60% the device never allocates more than planned, and every gradient bit is the same."""
-    from fastsa.runtime import backend as module
+    from fastsa.runtime import dynamo_backend as module
 
     torch.use_deterministic_algorithms(True, warn_only=True)
     gradients = []

@@ -45,7 +45,7 @@ def main() -> None:
         optimizer.step()
     bits.add(torch.rand(3))  # the generator is where it would be
     # Not earlier: the module would hide the function of its name from torch's entry points.
-    from fastsa.runtime.backend import _jobs
+    from fastsa.runtime.dynamo_backend import _jobs
 
     for job in _jobs.values():
         job.close()

@@ -160,7 +160,7 @@ def test_backend(tmp_path: Path) -> None:
         compiled(torch.randn(512, 64)).sum().backward()
         optimizer.step()
     # Not before: the package's `backend` would be this module, not the entry point.
-    from fastsa.runtime.backend import _jobs
+    from fastsa.runtime.dynamo_backend import _jobs
 
     mine = [job for job in _jobs.values() if job.settings.store == options["store"]]
     assert mine

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import fx
 
+from fastsa import config
+from fastsa.errors import BadInput, FastsaWarning
 from fastsa.profiler.assembly import signature
 from fastsa.profiler.region import Region, compile_region
 from fastsa.runtime.job import Job, disabled
@@ -22,7 +25,12 @@ def compile_graph(
     """Compile one graph under `options` (see Settings). Raises BadInput, InfeasibleBudget."""
     if disabled():
         return compile_region(Region(), gm, example_inputs)
-    settings = from_options(options)
+    try:
+        configured = config.of_jobs()
+    except BadInput as error:  # no mistake of the program's: it trains
+        warnings.warn(f"fastsa: training unplanned: {error}", FastsaWarning, stacklevel=2)
+        return compile_region(Region(), gm, example_inputs)
+    settings = from_options(options, configured)
     if settings not in _jobs:
         _jobs[settings] = Job(settings)
     job = _jobs[settings]
