@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -18,12 +19,14 @@ import click
 import msgspec
 
 import fastsa
-from fastsa.cache import location, schema
+from fastsa import config
+from fastsa.cache import location, schema, sharing
 from fastsa.daemon import client, protocol
 from fastsa.daemon.place import place_of
 from fastsa.errors import FastsaError, StoreUnusable
 from fastsa.planner.budget import format_bytes
 
+REMOTE_SECONDS = 10.0
 LITTLE_BYTES = 1 << 30
 TORCH = ((2, 11), (2, 14))  # from, and before
 EXTRAS = {
@@ -182,6 +185,31 @@ def _content(path: Path) -> Iterator[Finding]:
         yield Finding("store", "note", f"{path}: schema {version} is brought up to date when used")
 
 
+def _config() -> Iterator[Finding]:
+    chosen = [name for name, value in config.effective().items() if value.is_set]
+    yield Finding("config", "ok", f"set: {', '.join(chosen)}" if chosen else "nothing is set")
+
+
+def _remote() -> Iterator[Finding]:
+    url = config.user_value("remote").value
+    if url is None:
+        return
+    from fastsa.cache.remote import Remote, Unreachable, shown
+    from fastsa.cache.shared import PLANS
+
+    remote = Remote(url, REMOTE_SECONDS)
+    started = time.monotonic()
+    try:
+        plans = len(remote.folders(PLANS))
+    except Unreachable as error:
+        yield Finding("remote", "problem", error.message, "Check FASTSA_REMOTE and the network.")
+        return
+    seconds = time.monotonic() - started
+    yield Finding("remote", "ok", f"{shown(url)}: plans for {plans} graphs, in {seconds:.2f} s")
+    if seconds > sharing.SECONDS:
+        yield Finding("remote", "note", f"jobs wait {sharing.SECONDS:g} s: too short for it")
+
+
 def _daemon() -> Iterator[Finding]:
     path = location.default_path()
     answer = client.ask(path, protocol.AskStatus())
@@ -196,4 +224,4 @@ def _daemon() -> Iterator[Finding]:
         yield Finding("daemon", "note", "none runs: nothing improves plans in the background")
 
 
-_CHECKS = (_fastsa, _torch, _extras, _store, _daemon)
+_CHECKS = (_fastsa, _torch, _extras, _config, _store, _remote, _daemon)

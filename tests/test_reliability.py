@@ -15,7 +15,8 @@ NAMED = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", TEXT)))
 
 def test_all_thirty_are_told_of() -> None:
     numbers = [int(number) for number in re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)]
-    assert numbers == list(range(1, 31))
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 30
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)

@@ -29,7 +29,13 @@ HOSTILE = "[red]evil\x1b[2J</b>\u202e 模型"
 
 def environment(store: Path, **more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return {**kept, "FASTSA_STORE": str(store), "PYTHONUTF8": "1", **more}
+    return {
+        **kept,
+        "FASTSA_STORE": str(store),
+        "FASTSA_CONFIG": "",
+        "PYTHONUTF8": "1",
+        **more,
+    }
 
 
 class Warm:

@@ -73,3 +73,22 @@ def test_no_place(fastsa: Fastsa) -> None:
     done = fastsa("doctor", "--json", FASTSA_STORE="/dev/null/store.db")
     assert done.returncode == 1
     assert found(done, "store")[0]["state"] == "problem"
+
+
+def test_settings(fastsa: Fastsa) -> None:
+    (config,) = found(fastsa("doctor", "--json", FASTSA_SEED="3"), "config")
+    assert config["text"] == "set: seed, store"
+    done = fastsa("doctor", "--json", FASTSA_SEED="x")
+    assert done.returncode == 1
+    (config,) = found(done, "config")
+    assert "FASTSA_SEED: 'x'" in config["text"]
+
+
+def test_a_remote(fastsa: Fastsa, tmp_path: Path) -> None:
+    assert found(fastsa("doctor", "--json"), "remote") == []
+    (remote,) = found(fastsa("doctor", "--json", FASTSA_REMOTE=str(tmp_path)), "remote")
+    assert remote["state"] == "ok"
+    assert "plans for 0 graphs" in remote["text"]
+    done = fastsa("doctor", "--json", FASTSA_REMOTE="s3://bucket")
+    assert done.returncode == 1
+    assert "Install s3fs" in found(done, "remote")[0]["text"]

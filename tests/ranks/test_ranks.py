@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from torchrun import Ran, kinds, torchrun
+from torchrun import Ran, kinds, on_hosts, torchrun
+
+from fastsa.cache.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +106,23 @@ class TestDataParallel:
         run = planned(place, "ddp.py", "0.1")
         assert "unplanned (measured)" in run.err
         assert run.warnings == []
+
+
+def test_hosts_that_share_a_remote(tmp_path: Path) -> None:
+    """One lookup serves all ranks: the first host asks, the other one is told."""
+    remote = tmp_path / "remote"
+    command = (*RUN, "--budget", "60%", "ddp.py", "0.1")
+    expected = plain("ddp.py", "0.1").lines
+    for start, origin in (("first", "made"), ("second", "found")):
+        stores = [tmp_path / f"{start}{host}.db" for host in range(2)]
+        done = on_hosts(*command, stores=stores, remote=remote)
+        assert [each.code for each in done] == [0, 0], done[0].err + done[1].err
+        assert sorted(line for each in done for line in each.lines) == expected
+        assert f"fastsa: plan {origin}" in done[0].err
+        assert done[0].warnings == done[1].warnings == []
+        with Store.open(stores[0]) as asked, Store.open(stores[1]) as told:
+            assert any(name.startswith("remote.") for name in asked.counters())
+            assert not any(name.startswith("remote.") for name in told.counters())
 
 
 class TestSharded:

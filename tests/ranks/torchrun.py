@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,15 +38,39 @@ class Ran:
 
 def torchrun(*command: str, ranks: int = 2, store: Path | None = None) -> Ran:
     """What `torchrun COMMAND` does; a script in it is found by its name."""
+    alone = ("--standalone", "--nproc-per-node", str(ranks))
+    return _ended(_started(alone, command, store))
+
+
+def on_hosts(*command: str, stores: Sequence[Path], remote: Path) -> list[Ran]:
+    """The same with a rank on each of several hosts, which share nothing but a remote."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    hosts = ("--nnodes", str(len(stores)), "--master-addr", "127.0.0.1", "--master-port", port)
+    started = [
+        _started((*hosts, "--node-rank", str(i)), command, store, FASTSA_REMOTE=str(remote))
+        for i, store in enumerate(stores)
+    ]
+    return [_ended(process) for process in started]
+
+
+def _started(
+    options: Sequence[str], command: Sequence[str], store: Path | None, **more: str
+) -> subprocess.Popen[str]:
     found = [str(SCRIPTS / each) if each.endswith(".py") else each for each in command]
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    process = subprocess.Popen(
-        [TORCHRUN, "--standalone", "--nproc-per-node", str(ranks), *found],
-        env={**kept, "OMP_NUM_THREADS": "1", **({"FASTSA_STORE": str(store)} if store else {})},
+    chosen = {"FASTSA_STORE": str(store)} if store else {}
+    return subprocess.Popen(
+        [str(TORCHRUN), *options, *found],
+        env={**kept, "OMP_NUM_THREADS": "1", **chosen, **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _ended(process: subprocess.Popen[str]) -> Ran:
     try:
         out, err = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
