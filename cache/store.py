@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from fastsa.cache import garbage, health, integrity, items, location, records, rows
+from fastsa.cache import documents, garbage, health, integrity, items, location, records, rows
+from fastsa.cache.agenda import Agenda
 from fastsa.cache.connection import Connection
 from fastsa.cache.garbage import Collected
 from fastsa.cache.health import Document, Facts, Flaw
@@ -35,15 +36,6 @@ REPAIR_SECONDS = 1.0
 MOST_QUARANTINED = 100  # rows kept for people to look at
 
 T = TypeVar("T")
-
-_DOCUMENTS: dict[Document, type[Any]] = {
-    "profile": Profile,
-    "graph": Graph,
-    "plan": Plan,
-    "run": Run,
-    "verdict": Verdict,
-    "margin": Margin,
-}
 
 
 class StoredPlan(msgspec.Struct, frozen=True):
@@ -403,6 +395,11 @@ class Store:
         """Which plans are to be made, and by whom."""
         return Requests(self._connection)
 
+    @property
+    def agenda(self) -> Agenda:
+        """What is worth planning, though nobody asks. One that has looked remembers it."""
+        return Agenda(self._connection)
+
     def collect(
         self, *, before: str | None, max_bytes: int | None, dry_run: bool = False
     ) -> Collected:
@@ -417,10 +414,10 @@ class Store:
         """Every flaw of the file and its rows. Changes nothing."""
         flaws = self._connection.read(health.of_file)
         yield from flaws
-        for kind, type_ in _DOCUMENTS.items():
+        for kind in documents.TYPES:
             for (number,) in self._connection.rows(f"SELECT number FROM {kind}s ORDER BY number"):
                 for row in self._connection.rows(f"SELECT * FROM {kind}s WHERE number = ?", number):
-                    reason = _flaw(kind, row, type_)
+                    reason = documents.flaw(kind, row)
                     if reason:
                         yield Flaw(reason, kind, row["hash" if kind == "graph" else "id"], number)
 
@@ -466,7 +463,7 @@ class Store:
         if not rows:
             raise BadInput(f"{self.path}: there is no {kind} {wanted}", hint="see 'fastsa list'")
         try:
-            return rows[0], _document(kind, rows[0], type_)
+            return rows[0], documents.read(kind, rows[0], type_)
         except integrity.Damaged as error:
             self._quarantine(kind, rows[0], str(error))
             raise StoreUnusable(
@@ -485,7 +482,7 @@ class Store:
         for (number,) in numbers:
             for row in self._connection.rows(f"SELECT * FROM {kind}s WHERE number = ?", number):
                 try:
-                    document = _document(kind, row, type_)
+                    document = documents.read(kind, row, type_)
                 except integrity.Damaged as error:
                     damage.append(str(error))
                     self._quarantine(kind, row, str(error))
@@ -533,48 +530,6 @@ class Store:
 def _encode_graph(graph: Graph) -> bytes:
     graphs.check(graph)
     return integrity.encode(graph)
-
-
-def _flaw(kind: Document, row: sqlite3.Row, type_: type[Any]) -> str | None:
-    try:
-        document = _document(kind, row, type_)
-        if isinstance(document, Graph):
-            graphs.check(document)
-            if bare(document.hash()) != row["hash"]:
-                return "it is another graph than its hash says"
-    except (integrity.Damaged, BadInput) as error:
-        return str(error)
-    return None
-
-
-def _document(kind: Document, row: sqlite3.Row, type_: type[T]) -> T:
-    """The payload of a row. Raises Damaged, also if the columns tell of another document."""
-    document = integrity.unpack(row["payload"], row["sha256"], type_)
-    if _told(row, document) != _tells(document):
-        raise integrity.Damaged("its columns are not those of its payload")
-    return document
-
-
-def _told(row: sqlite3.Row, document: object) -> tuple[Any, ...]:
-    """The columns by which a row was found."""
-    if isinstance(document, Plan):
-        return row["graph"], row["status"], row["peak_bytes"], row["seconds"]
-    if isinstance(document, Verdict):
-        return (row["plan"],)
-    if isinstance(document, Margin):
-        return row["graph"], row["device"], row["bytes"]
-    return ()
-
-
-def _tells(document: object) -> tuple[Any, ...]:
-    """What the columns of a document's row must say."""
-    if isinstance(document, Plan):
-        return bare(document.graph), document.status, document.peak_bytes, document.seconds
-    if isinstance(document, Verdict):
-        return (bare(document.plan),)
-    if isinstance(document, Margin):
-        return bare(document.graph), document.device, document.bytes
-    return ()
 
 
 def _stored_plan(row: sqlite3.Row, plan: Plan) -> StoredPlan:

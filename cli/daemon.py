@@ -56,6 +56,9 @@ _METRICS = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write Prometheus metrics here, for node_exporter.",
 )
+_ONLY_ASKED = click.option(
+    "--only-asked", is_flag=True, help="Improve no plan that no job has asked to improve."
+)
 
 
 @click.group()
@@ -69,6 +72,7 @@ def command() -> None:
 @_THREADS
 @_MEMORY
 @_METRICS
+@_ONLY_ASKED
 @click.option("--log", type=click.Path(path_type=Path), help="A file to log to, not stderr.")
 def run(
     path: Path | None,
@@ -76,6 +80,7 @@ def run(
     threads: int,
     memory: str,
     metrics_file: Path | None,
+    only_asked: bool,
     log: Path | None,
 ) -> None:
     """Run the daemon in the foreground, until Ctrl-C or SIGTERM."""
@@ -83,7 +88,13 @@ def run(
 
     _log_to(log)
     with Store.open(path) as store:
-        server = Server(store, seconds=seconds, threads=threads, memory_bytes=_bytes(memory))
+        server = Server(
+            store,
+            seconds=seconds,
+            threads=threads,
+            memory_bytes=_bytes(memory),
+            only_asked=only_asked,
+        )
         asyncio.run(server.run(metrics_file))
 
 
@@ -111,8 +122,14 @@ def _bytes(text: str) -> int:
 @_THREADS
 @_MEMORY
 @_METRICS
+@_ONLY_ASKED
 def start(
-    path: Path | None, seconds: float, threads: int, memory: str, metrics_file: Path | None
+    path: Path | None,
+    seconds: float,
+    threads: int,
+    memory: str,
+    metrics_file: Path | None,
+    only_asked: bool,
 ) -> None:
     """Start the daemon and return."""
     with Store.open(path) as store:  # an unusable one is better known now
@@ -124,6 +141,7 @@ def start(
     words = [sys.executable, "-m", "fastsa", "daemon", "run", "--store", str(place_path)]
     words += ["--search-time", str(seconds), "--threads", str(threads)]
     words += ["--memory", str(_bytes(memory)), "--log", str(place.log)]
+    words += ["--only-asked"] * only_asked
     if metrics_file is not None:
         words += ["--metrics-file", str(location.absolute(metrics_file))]
     process: subprocess.Popen[str] = subprocess.Popen(
@@ -202,6 +220,9 @@ def _tell(status: protocol.Status, place: Place) -> None:
     click.echo(f"  doing     {status.doing or 'nothing'}")
     counts = ", ".join(f"{count} {name}" for name, count in sorted(status.requests.items()))
     click.echo(f"  requests  {counts or 'none'}")
+    for device in status.devices:
+        held = f"{format_bytes(device.used_bytes)} of {format_bytes(device.total_bytes)} in use"
+        click.echo(f"  device {device.index}  {device.name}, {held}")
     if status.trouble:
         click.echo(f"  trouble   {status.trouble}")
 

@@ -46,6 +46,29 @@ def _lines(status: Status, lookups: Mapping[str, int], store_bytes: int) -> Iter
         ],
     )
     yield from _metric(
+        "fastsa_device_used_bytes",
+        "gauge",
+        "Memory in use on a device.",
+        [({"device": str(each.index)}, each.used_bytes) for each in status.devices],
+    )
+    yield from _metric(
+        "fastsa_device_total_bytes",
+        "gauge",
+        "Memory of a device.",
+        [({"device": str(each.index)}, each.total_bytes) for each in status.devices],
+    )
+    yield from _metric(
+        "fastsa_device_process_bytes",
+        "gauge",
+        "Memory that a process holds on a device.",
+        [
+            ({"device": str(each.index), "pid": str(pid)}, held)
+            for each in status.devices
+            for pid, held in each.processes.items()
+            if held >= 0
+        ],
+    )
+    yield from _metric(
         "fastsa_store_events_total",
         "counter",
         "Lookups and their misses, and what was damaged.",

@@ -14,10 +14,13 @@ import msgspec
 from fastsa.errors import FastsaError
 
 RUNTIME = "XDG_RUNTIME_DIR"
+LONGEST_PATH = 107  # bytes, of a socket's
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The files of one store's daemon. The lock is held as long as it runs."""
+    """The files of one store's daemon. The lock is held as long as it runs, and says where the
+    socket is.
+    """
 
     socket: Path
     lock: Path
@@ -39,7 +42,13 @@ class Place(msgspec.Struct, frozen=True):
 
     def take(self) -> int:
         """Become the one daemon: the lock's descriptor. Raises FastsaError if there is another."""
-        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(self.lock, flags, 0o600)
+        except OSError as error:
+            raise FastsaError(
+                f"{self.lock}: {error.strerror}", hint="see that the store's folder is yours"
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -47,15 +56,43 @@ class Place(msgspec.Struct, frozen=True):
             raise FastsaError(
                 "a daemon runs for this store already", hint="see 'fastsa daemon status'"
             ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, os.fsencode(self.socket))
         return descriptor
 
 
 def place_of(store: Path) -> Place:
-    """The place of a store's daemon. Makes nothing."""
-    folder = _folder()
+    """The place of the daemon that a store has, if it has one. Makes nothing."""
+    own = own_place(store)
+    return Place(_said(own.lock) or own.socket, own.lock, own.log)
+
+
+def own_place(store: Path) -> Place:
+    """The place of a daemon that this process would be."""
+    path = store.resolve()
     # A socket's path may have 107 bytes, a store's any number.
-    name = hashlib.sha256(os.fsencode(store.resolve())).hexdigest()[:16]
-    return Place(folder / f"{name}.sock", folder / f"{name}.lock", Path(f"{store}.daemon.log"))
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    # The runtime directory may be another for each login, the store's folder is not.
+    return Place(
+        _folder() / f"{name}.sock", Path(f"{path}.daemon.lock"), Path(f"{path}.daemon.log")
+    )
+
+
+def _said(lock: Path) -> Path | None:
+    """Where a daemon has said that it listens; None if nobody of this user has."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        if os.fstat(descriptor).st_uid != os.getuid():
+            return None
+        path = Path(os.fsdecode(os.read(descriptor, LONGEST_PATH)))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return path if path.is_absolute() and "\0" not in str(path) else None
 
 
 def _folder() -> Path:

@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from fastsa.cache.keys import PlanKey
+from fastsa.profiler.nvml import Device
 
 VERSION = 1
 MAX_BYTES = 64 * 1024
@@ -49,7 +50,10 @@ class Done(msgspec.Struct, tag="done", frozen=True):
 
 
 class Status(msgspec.Struct, tag="is", frozen=True):
-    """A daemon that runs. `requests`: how many, by kind and state; `doing`: what is planned now."""
+    """A daemon that runs. `requests`: how many, by kind and state; `doing`: what is planned now.
+
+    `devices`: as NVML tells of them; none where it cannot be read.
+    """
 
     process: int
     store: str
@@ -59,6 +63,7 @@ class Status(msgspec.Struct, tag="is", frozen=True):
     requests: dict[str, int]
     doing: str | None = None
     trouble: str | None = None
+    devices: tuple[Device, ...] = ()
 
 
 class Text(msgspec.Struct, tag="text", frozen=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -20,11 +21,13 @@ from pathlib import Path
 import fastsa
 from fastsa.cache.store import Store
 from fastsa.daemon import metrics, protocol
-from fastsa.daemon.place import Place, make_private, place_of
+from fastsa.daemon.place import Place, make_private, own_place
 from fastsa.daemon.protocol import Answer, Question
 from fastsa.errors import FastsaError, StoreUnusable
+from fastsa.profiler.nvml import Device, devices
 
 LOOK_SECONDS = 2.0  # between two looks for requests that nobody has told of
+PUBLISH_SECONDS = 5.0  # between two writings of the metrics
 ANSWER_SECONDS = 5.0  # for whoever asks to ask
 STOP_SECONDS = 10.0  # for a worker to keep what it has
 LONGEST_PAUSE = 60.0  # seconds, after workers that died at once
@@ -36,7 +39,10 @@ log = logging.getLogger("fastsa.daemon")
 
 
 class Server:
-    """The daemon of one store. Seconds of one search, threads, bytes: the worker's bounds."""
+    """The daemon of one store. Seconds of one search, threads, bytes: the worker's bounds.
+
+    With `only_asked` it plans what jobs ask for, else what they use as well.
+    """
 
     def __init__(
         self,
@@ -45,8 +51,10 @@ class Server:
         seconds: float = 60.0,
         threads: int = 1,
         memory_bytes: int = WORKER_BYTES,
+        only_asked: bool = False,
     ) -> None:
         self._store = store
+        self._agenda = None if only_asked else store.agenda
         self._bounds = {"seconds": seconds, "threads": threads, "memory": memory_bytes}
         self._started = time.monotonic()
         self._wake = asyncio.Event()
@@ -54,12 +62,14 @@ class Server:
         self._worker: asyncio.subprocess.Process | None = None
         self._trouble: str | None = None
         self._metrics_file: Path | None = None
+        self._devices: tuple[Device, ...] = ()
+        self._looked = -math.inf
         self._yields_until = 0.0  # by the monotonic clock
         self._yields = asyncio.Event()
 
     async def run(self, metrics_file: Path | None = None) -> None:
         """Serve until stopped. Raises FastsaError if there is a daemon already."""
-        place = place_of(self._store.path)
+        place = own_place(self._store.path)
         make_private(place.socket.parent)
         lock = place.take()
         self._metrics_file = metrics_file
@@ -76,10 +86,12 @@ class Server:
         server = await asyncio.start_unix_server(self._connected, place.socket)
         place.socket.chmod(0o600)
         log.info("daemon %d listens for %s", os.getpid(), self._store.path)
+        publishing = asyncio.create_task(self._publish())
         try:
             async with server:
                 await self._work()
         finally:
+            publishing.cancel()
             place.socket.unlink(missing_ok=True)
             log.info("daemon %d has ended", os.getpid())
 
@@ -96,7 +108,6 @@ class Server:
                 if pause > 1:
                     await self._idle(pause)
             else:
-                await self._publish()
                 await self._idle(LOOK_SECONDS)
 
     async def _idle(self, seconds: float) -> None:
@@ -107,12 +118,21 @@ class Server:
 
     async def _has_work(self) -> bool:
         try:
-            found = await asyncio.to_thread(self._store.requests.is_called_for)
+            found = await asyncio.to_thread(self._is_called_for)
         except StoreUnusable as error:
             self._tell_trouble(error.message)
             return False
         self._trouble = None
         return found
+
+    def _is_called_for(self) -> bool:
+        requests = self._store.requests
+        if requests.is_called_for():
+            return True
+        worth = self._agenda.next() if self._agenda else None
+        if worth is not None:
+            requests.put(worth.kind, worth.key, worth.budget_bytes)
+        return worth is not None
 
     def _tell_trouble(self, text: str) -> None:
         if text != self._trouble:
@@ -166,16 +186,17 @@ class Server:
             worker.kill()
 
     async def _publish(self) -> None:
-        """Write the metrics for node_exporter, whole or not at all."""
-        if self._metrics_file is None:
-            return
-        try:
-            text = await asyncio.to_thread(self._metrics)
-            part = self._metrics_file.with_name(f"{self._metrics_file.name}.{os.getpid()}")
-            part.write_text(text, encoding="utf-8")
-            part.replace(self._metrics_file)
-        except (OSError, StoreUnusable) as error:
-            self._tell_trouble(f"the metrics are not written: {error}")
+        """Write the metrics for node_exporter again and again, whole or not at all."""
+        file = self._metrics_file
+        while file is not None:
+            try:
+                text = await asyncio.to_thread(self._metrics)
+                part = file.with_name(f"{file.name}.{os.getpid()}")
+                part.write_text(text, encoding="utf-8")
+                part.replace(file)
+            except (OSError, StoreUnusable) as error:
+                self._tell_trouble(f"the metrics are not written: {error}")
+            await asyncio.sleep(PUBLISH_SECONDS)
 
     # Answering --------------------------------------------------------------------------------
 
@@ -231,7 +252,15 @@ class Server:
             requests=requests.counts(),
             doing=", ".join(doing) or None,
             trouble=self._trouble,
+            devices=self._look_at_devices(),
         )
+
+    def _look_at_devices(self) -> tuple[Device, ...]:
+        """Those of a moment ago: to begin with NVML takes it longer than an answer may."""
+        if time.monotonic() - self._looked > PUBLISH_SECONDS:
+            self._devices = devices()
+            self._looked = time.monotonic()
+        return self._devices
 
     def _metrics(self) -> str:
         facts = self._store.path.stat()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from fastsa.cache.requests import Request
+from fastsa.cache.sharing import sharing
 from fastsa.cache.store import Store
 from fastsa.errors import FastsaError
 from fastsa.planner.curve import curve
@@ -47,6 +48,11 @@ def _plan(store: Store, request: Request, graph: Graph, effort: Effort) -> str |
     )
     if not made.fits:
         raise FastsaError(f"no plan within the budget: {made.status}", hint="give more")
+    return _stored(store, request, made)
+
+
+def _stored(store: Store, request: Request, made: Plan) -> str:
+    sharing().plan_made(made, request.key)
     return store.add_plan(made, request.key)
 
 
@@ -71,7 +77,7 @@ def _improve(store: Store, request: Request, graph: Graph, effort: Effort) -> st
         cancel=effort.cancel,
     )
     is_better = made.fits and (best is None or made.seconds < best.seconds)
-    return store.add_plan(made, request.key) if is_better else None
+    return _stored(store, request, made) if is_better else None
 
 
 def _curve(store: Store, request: Request, graph: Graph, effort: Effort) -> str | None:
@@ -81,10 +87,13 @@ def _curve(store: Store, request: Request, graph: Graph, effort: Effort) -> str 
         threads=effort.threads,
         cancel=effort.cancel,
     )
+    # What is found of one that was cut short is single plans.
+    ids = store.add_plans(found.plans, request.key, found.id() if found.complete else None)
+    for each in found.plans:
+        sharing().plan_made(each, request.key, in_curve=found.complete)
     if not found.complete:
         raise FastsaError("it was cut short", hint="ask again")
-    store.add_plans(found.plans, request.key, found.id())
-    return None
+    return ids[0] if ids else None
 
 
 _WORK: dict[str, Callable[[Store, Request, Graph, Effort], str | None]] = {

@@ -56,18 +56,24 @@ class Worker:
         try:
             plan_id = work_on(self._store, request, self._effort)
         except MemoryError:
-            requests.fail(request.id, "not enough memory")
+            self._failed(request, "not enough memory")
         except FastsaError as error:
             if self._cancel.is_set():
                 requests.release(request.id)
             else:
-                requests.fail(request.id, error.message)
+                self._failed(request, error.message)
         else:
             if self._cancel.is_set():  # what it found is stored, and it goes on another time
                 requests.release(request.id)
             else:
                 requests.finish(request.id, plan_id)
+                self._store.count(f"daemon.{request.kind}.{'made' if plan_id else 'nothing'}")
             log.info("%s: %s", described(request), (plan_id or "nothing better")[:12])
+
+    def _failed(self, request: Request, why: str) -> None:
+        self._store.requests.fail(request.id, why)
+        self._store.count(f"daemon.{request.kind}.failed")
+        log.info("%s: failed: %s", described(request), why)
 
     @contextlib.contextmanager
     def _kept(self, request: Request) -> Iterator[None]:

@@ -10,9 +10,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
 
 from fastsa.profiler import threads
 from fastsa.profiler.profile import DeviceSample, DeviceUse
@@ -30,6 +33,44 @@ class Card:
 
     uuid: str  # without "GPU-" or "MIG-"
     bus: str  # PCI bus id, e.g. "00000000:65:00.0"
+
+
+class Device(msgspec.Struct, frozen=True):
+    """A card of this machine, and by process the bytes that it holds there.
+
+    In a container, NVML may tell the host's process numbers, or no bytes (-1).
+    """
+
+    index: int
+    name: str
+    total_bytes: int
+    used_bytes: int
+    processes: dict[int, int] = {}
+
+
+def devices() -> tuple[Device, ...]:
+    """The cards of this machine; none where NVML cannot be read, for whatever reason."""
+    try:
+        nvml = _initialised()
+    except Exception:  # noqa: BLE001  no package, no driver, no card
+        return ()
+    try:
+        return tuple(_device(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
+    except nvml.NVMLError:
+        return ()
+    finally:
+        with suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+
+def _device(nvml: Any, index: int) -> Device:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    held: dict[int, int] = {}
+    for each in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+        held[each.pid] = -1 if each.usedGpuMemory is None else int(each.usedGpuMemory)
+    name = str(nvml.nvmlDeviceGetName(handle))
+    return Device(index, name, int(memory.total), int(memory.used), held)
 
 
 class DeviceWatch:

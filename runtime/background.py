@@ -11,6 +11,7 @@ from fastsa.daemon import client
 from fastsa.daemon.protocol import Improve, Question, Yield
 
 SECONDS = 2.0  # that a job waits for the daemon, all in all
+PAUSE_SECONDS = 300.0  # until one that was not there is looked for again
 
 
 class Background:
@@ -19,6 +20,7 @@ class Background:
     def __init__(self, store: Path) -> None:
         self._store = store
         self._left = SECONDS
+        self._not_before = 0.0  # by the monotonic clock
 
     def plans(self, seconds: float) -> None:
         """This job is about to plan for so long: the daemon leaves it the cores."""
@@ -29,13 +31,13 @@ class Background:
         self._tell(Improve(key, budget_bytes))
 
     def _tell(self, what: Question) -> None:
-        if self._left <= 0:
-            return
         started = time.monotonic()
+        if self._left <= 0 or started < self._not_before:
+            return
         answered = client.ask(self._store, what, self._left)
         self._left -= time.monotonic() - started
-        if answered is None:
-            self._left = 0  # there is none, or it hangs
+        if answered is None:  # there is none, or it hangs
+            self._not_before = time.monotonic() + PAUSE_SECONDS
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -17,13 +18,19 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "cache"))
 
-import builders
-from commands import INSTALLED, environment
+sys.path.insert(0, str(Path(__file__).parent.parent / "runtime"))
 
+import builders
+import msgspec
+from commands import INSTALLED, environment
+from random_plans import random_plan
+
+from fastsa.cache.records import now
 from fastsa.cache.requests import Request
 from fastsa.cache.store import Store
 from fastsa.daemon import client, protocol
 from fastsa.daemon.place import place_of
+from fastsa.daemon.server import LOOK_SECONDS
 from fastsa.planner import graph as graphs
 from fastsa.planner.solve import plan
 from fastsa.runtime.background import Background
@@ -136,6 +143,33 @@ class TestWork:
         daemons.start()
         wait_for(lambda: store.requests.counts() == {"curve.planned": 1})
         assert store.has_curve(KEY, PEAK, GRAPH.base_seconds)
+
+    def test_what_jobs_have_used(self, daemons: Daemons, store: Store) -> None:
+        """No daemon was there when they ran. A better plan, then a curve, and then it is idle."""
+        worse = random_plan(GRAPH, random.Random(0), forget=0.9)
+        budget = max(worse.peak_bytes, PEAK * 3 // 4)
+        plan_id = store.add_plan(msgspec.structs.replace(worse, budget_bytes=budget), KEY)
+        store.add_run(msgspec.structs.replace(builders.run(plan_id), created=now()))
+        process = daemons.start()
+        done = {"improve.planned": 1, "curve.planned": 1}
+        wait_for(lambda: store.requests.counts() == done)
+        best = store.find_plan(KEY, budget)
+        assert best is not None
+        assert best.plan.seconds < worse.seconds
+        assert store.has_curve(KEY, PEAK, GRAPH.base_seconds)
+        store.add_run(builders.run(best.id))  # of long ago
+        time.sleep(2 * LOOK_SECONDS)
+        assert store.requests.counts() == done
+        assert workers(process.pid) == []
+        assert store.counters()["daemon.improve.made"] == 1
+
+    def test_only_what_is_asked_for(self, daemons: Daemons, store: Store) -> None:
+        worse = random_plan(GRAPH, random.Random(0), forget=0.9)
+        plan_id = store.add_plan(worse, KEY)
+        store.add_run(msgspec.structs.replace(builders.run(plan_id), created=now()))
+        daemons.start("--only-asked")
+        time.sleep(2 * LOOK_SECONDS)
+        assert store.requests.counts() == {}
 
     def test_what_cannot_be_made_has_its_reason(self, daemons: Daemons, store: Store) -> None:
         unknown = store.requests.put("plan", builders.key(builders.graph(9)), PEAK)
@@ -327,6 +361,34 @@ class TestSocket:
         assert "a daemon runs for this store already" in second.stderr.read()
         assert daemons.status().process == first.pid
 
+    def test_from_another_login(
+        self, daemons: Daemons, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """With a runtime folder of its own: it finds the daemon, and cannot be a second one."""
+        process = daemons.start()
+        daemons.runtime = tmp_path / "another"
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(daemons.runtime))
+        assert daemons.status().process == process.pid
+        second = daemons.begin()
+        assert second.wait(60) == 1
+        assert second.stderr is not None
+        assert "a daemon runs for this store already" in second.stderr.read()
+
+    @pytest.mark.parametrize(
+        "said", [b"", b"relative", b"\0", b"/" + b"x" * 500, b"/nowhere/at.sock", b"\xff\xfe"]
+    )
+    def test_a_lock_that_says_nothing(self, daemons: Daemons, store: Store, said: bytes) -> None:
+        place_of(store.path).lock.write_bytes(said)
+        assert daemons.status() == NO_STATUS
+        assert daemons.start().poll() is None
+
+    def test_a_lock_that_is_a_link(self, daemons: Daemons, store: Store, tmp_path: Path) -> None:
+        victim = tmp_path / "victim"
+        victim.write_text("precious")
+        place_of(store.path).lock.symlink_to(victim)
+        assert daemons.begin().wait(60) == 1
+        assert victim.read_text() == "precious"
+
     def test_a_socket_left_behind(self, daemons: Daemons, store: Store) -> None:
         first = daemons.start()
         first.kill()
@@ -396,6 +458,15 @@ class TestCommands:
         assert lines
         assert all(sample.fullmatch(line) for line in lines)
         assert 'fastsa_requests{kind="plan",state="failed"} 1' in lines
+
+    def test_metrics_file(self, daemons: Daemons, store: Store, tmp_path: Path) -> None:
+        """It is written while plans are made, too."""
+        big = big_graph()
+        store.add_graph(big)
+        store.requests.put("plan", builders.key(big), graphs.INT64_MAX // 2)
+        file = tmp_path / "fastsa.prom"
+        daemons.start("--metrics-file", str(file), "--search-time", "600")
+        wait_for(lambda: file.exists() and "fastsa_daemon_working 1" in file.read_text())
 
     def test_unit(self, daemons: Daemons) -> None:
         told = daemons.fastsa("daemon", "unit").stdout

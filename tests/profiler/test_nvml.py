@@ -97,6 +97,28 @@ def watched(
     return json.loads(run(PROGRAM, json.dumps(options), folder=folder, **(environment or {})))
 
 
+DEVICES = """
+from fastsa.profiler.nvml import devices
+print([(d.index, d.name, d.used_bytes >> 20, d.processes) for d in devices()])
+"""
+
+
+class TestDevices:
+    def test_what_others_hold(self, library: Path) -> None:
+        said = run(DEVICES, folder=library, NVML_PROCESSES="others")
+        held = {1: 600 * MIB, 2: 300 * MIB}
+        assert said == f"[(0, 'Stand-in 8000', 1001, {held})]\n"
+
+    def test_none(self, tmp_path: Path) -> None:
+        (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
+        assert run(DEVICES, folder=tmp_path) == "[]\n"
+
+    def test_one_that_is_lost(self, library: Path) -> None:
+        """By the second look."""
+        said = run(DEVICES + DEVICES.splitlines()[-1], folder=library, NVML_LOST="1")
+        assert said.splitlines()[1] == "[]"
+
+
 class TestWithoutNvml:
     def test_no_driver(self, tmp_path: Path) -> None:
         (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
