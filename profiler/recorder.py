@@ -184,8 +184,13 @@ class Recorder:
         if os.getpid() != self._process:
             return  # a child of the script ends: the recording is its parent's
         broke_off = self._recording is not None
-        self._finish()
-        self.clock.close()  # it may have finished in a hook of the clock's
+        try:
+            self._finish()
+            self.clock.close()  # it may have finished in a hook of the clock's
+        except Exception as failure:
+            if error is None:
+                raise
+            self._has_problem(f"the recording cannot be read: {reason(failure)}")
         if error is not None:
             self._look_at_memory(error, broke_off=broke_off)
 
@@ -413,14 +418,15 @@ class Recorder:
         if self._complete:
             return
         self._complete = True
-        self._calls.close()
-        self.clock.close()
-        for module in self._compiled:
-            put_back(module)
-        self._stop_recording()
-        self._join(self._stop_allocator())
-        if self.keep_running and self.stage >= DONE:
-            self._let_go()
+        with ExitStack() as rest:  # each of these happens, whichever fails; the last one first
+            if self.keep_running and self.stage >= DONE:
+                rest.callback(self._let_go)
+            rest.callback(lambda: self._join(self._stop_allocator()))
+            rest.callback(self._stop_recording)
+            for module in self._compiled:
+                rest.callback(put_back, module)
+            rest.callback(self.clock.close)
+            rest.callback(self._calls.close)
 
     def _let_go(self) -> None:
         """The script trains on: what it deletes must not live on here."""

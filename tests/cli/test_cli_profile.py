@@ -360,8 +360,10 @@ class TestOutOfMemory:
         """What is left is too little to read the recording: the script's own error is the last."""
         done = desk.fastsa("profile", "runs_out.py", "limit", "40")
         assert done.returncode == 1
-        assert "can't allocate memory: you tried to allocate" in done.stderr.splitlines()[-1]
-        assert "another exception" not in done.stderr
+        # torch has a callback for the end that needs memory of its own.
+        said = done.stderr.partition("Exception ignored in atexit callback")[0]
+        assert "can't allocate memory: you tried to allocate" in said.splitlines()[-1]
+        assert "another exception" not in said
         assert "fastsa: the profile is not stored: " in done.stderr
 
     def test_a_script_that_goes_on(self, desk: Desk) -> None:
