@@ -22,7 +22,6 @@ from fastsa.planner.validation import validate
 
 MAX_BYTES = 64 << 30
 MOST_REASONS = 20
-_VIEWS = {"blocks"}  # of our own
 
 
 class TakenOver(msgspec.Struct):
@@ -80,13 +79,14 @@ def _check_tables(path: Path, file: Path) -> None:
                 raise BadInput(f"{file}: an empty database", hint="name a store's file")
             schema.is_current(connection, str(file))  # raises for other programs' databases
             odd = connection.execute(
-                "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+                "SELECT type, name, sql FROM sqlite_master WHERE type IN ('trigger', 'view')"
             ).fetchall()
             flaws = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         raise BadInput(f"{file}: no store: {error}", hint="name a store's file") from error
-    for kind, name in odd:
-        if kind == "trigger" or name not in _VIEWS:
+    ours = {each.strip() for statements in schema.MIGRATIONS for each in statements}
+    for kind, name, sql in odd:
+        if sql not in ours:
             raise BadInput(
                 f"{file}: not a store as fastsa makes them: it has a {kind} {name}",
                 hint="do not use it",

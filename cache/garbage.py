@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import msgspec
 
@@ -59,55 +61,61 @@ def collect(
     connection: Connection, before: str | None, max_bytes: int | None, *, dry_run: bool
 ) -> Collected:
     """See `Store.collect`."""
-    start = connection.read(content_bytes)
-    gone: list[Removal] = []
     if dry_run:
-        size = _rehearse(connection, before, max_bytes, gone)
-    else:
-        while removed := connection.transaction(lambda c: _batch(c, before, max_bytes, BATCH)):
-            gone += removed
-        connection.give_back()
-        connection.shorten_log()
-        size = connection.read(content_bytes)
-    return _collected(gone, start, size)
+        return _rehearsed(connection, before, max_bytes)
+    start = connection.read(content_bytes)
+    sweep = _Sweep(before, max_bytes)
+    gone: list[Removal] = []
+    while not sweep.is_over:
+        gone += connection.transaction(sweep.step)
+    connection.give_back()
+    connection.shorten_log()
+    return _collected(gone, start, connection.read(content_bytes))
 
 
-class _Rehearsed(Exception):
-    """Ends the transaction of a rehearsal: nothing of it is kept."""
+def _rehearsed(connection: Connection, before: str | None, max_bytes: int | None) -> Collected:
+    """What it would be, found out on a copy: nobody waits for that."""
+    with tempfile.TemporaryDirectory(prefix="fastsa-gc-") as folder:
+        path = Path(folder) / "store.db"
+        connection.copy_to(path)
+        copy = Connection(path)
+        try:
+            return collect(copy, before, max_bytes, dry_run=False)
+        finally:
+            copy.close()
 
 
-def _rehearse(
-    connection: Connection, before: str | None, max_bytes: int | None, gone: list[Removal]
-) -> int:
-    size = 0
+class _Sweep:
+    """Goes through everything, the least recently used first, some items in each transaction."""
 
-    def work(c: sqlite3.Connection) -> None:
-        nonlocal size
-        while removed := _batch(c, before, max_bytes, BATCH):
-            gone.extend(removed)
-        size = content_bytes(c)
-        raise _Rehearsed
+    def __init__(self, before: str | None, max_bytes: int | None) -> None:
+        self.is_over = False
+        self._before = before
+        self._max_bytes = max_bytes
+        self._rows: Iterator[sqlite3.Row] = iter(())
+        self._version = -1  # of the file, when it was looked through
 
-    with suppress(_Rehearsed):
-        connection.transaction(work)
-    return size
+    def step(self, connection: sqlite3.Connection) -> list[Removal]:
+        """Remove some, inside the caller's transaction."""
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version:  # others have written: what was old may be used again
+            self._rows = iter(connection.execute(_BY_USE).fetchall())
+            self._version = version
+        plans = uses.in_use(connection)
+        graphs = _graphs_in_use(connection, plans)
+        free = (row for row in self._rows if not _is_in_use(connection, row, plans, graphs))
+        removed = []
+        for row in islice(free, BATCH):
+            if not self._is_to_go(connection, row):
+                break
+            removed.append(items.remove(connection, Item(row["kind"], row["id"])))
+        self.is_over = len(removed) < BATCH
+        return removed
 
-
-def _batch(
-    connection: sqlite3.Connection, before: str | None, max_bytes: int | None, most: int
-) -> list[Removal]:
-    """Remove up to `most` items that are to go, inside the caller's transaction."""
-    plans = uses.in_use(connection)
-    graphs = _graphs_in_use(connection, plans)
-    rows = connection.execute(_BY_USE).fetchall()
-    free = (row for row in rows if not _is_in_use(connection, row, plans, graphs))
-    removed = []
-    for row in islice(free, most):
-        is_old = before is not None and row["used"] < before
-        if not is_old and (max_bytes is None or content_bytes(connection) <= max_bytes):
-            break
-        removed.append(items.remove(connection, Item(row["kind"], row["id"])))
-    return [each for each in removed if each != Removal()]
+    def _is_to_go(self, connection: sqlite3.Connection, row: sqlite3.Row) -> bool:
+        if self._before is not None and row["used"] < self._before:
+            return True
+        return self._max_bytes is not None and content_bytes(connection) > self._max_bytes
 
 
 def _graphs_in_use(connection: sqlite3.Connection, plans: set[str]) -> set[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import sqlite3
+from collections.abc import Collection
 
 from fastsa.cache import owner, records
 from fastsa.cache.connection import Connection
 
 WAIT_SECONDS = 0.5  # a note is not worth a longer wait for another process
-ELSEWHERE_DAYS = 30  # so long a process of another host counts as alive
+ELSEWHERE_DAYS = 30  # so long a process of another host or container counts as alive
 
 
 class Uses:
@@ -30,12 +31,16 @@ class Uses:
 
         self._connection.attempt(work, WAIT_SECONDS)
 
-    def end(self) -> None:
-        """Note that this process trains with none any more."""
-        self._connection.attempt(
-            lambda c: c.execute("DELETE FROM uses WHERE owner = ?", [owner.current()]),
-            WAIT_SECONDS,
-        )
+    def end(self, plan_ids: Collection[str]) -> None:
+        """Note that this process trains with these no more; another job of it may with others."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            for plan_id in plan_ids:
+                connection.execute(
+                    "DELETE FROM uses WHERE plan = ? AND owner = ?", [plan_id, owner.current()]
+                )
+
+        self._connection.attempt(work, WAIT_SECONDS)
 
     def in_use(self) -> set[str]:
         """Ids of the plans that processes train with now. Raises StoreUnusable."""
@@ -55,7 +60,7 @@ def forget_dead(connection: sqlite3.Connection) -> None:
 
 
 def _is_alive(row: sqlite3.Row) -> bool:
-    if owner.is_here(row["owner"]):
+    if owner.is_dead(row["owner"]) or owner.is_here(row["owner"]):
         return not owner.is_dead(row["owner"])
     oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=ELSEWHERE_DAYS)
     return bool(row["since"] >= oldest.isoformat(timespec="seconds"))

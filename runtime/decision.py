@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -12,7 +14,13 @@ import torch
 from fastsa.cache.keys import PlanKey
 from fastsa.cache.sharing import sharing
 from fastsa.cache.store import ProfileSummary, Store
-from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget
+from fastsa.errors import (
+    FastsaError,
+    FastsaWarning,
+    IllegalPlan,
+    InfeasibleBudget,
+    StoreUnusable,
+)
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
@@ -149,7 +157,7 @@ def subject(
     if found is None:
         graph = measure(captured)
         if store:
-            store.add_graph(graph, captured_hash)
+            _if_possible(lambda: store.add_graph(graph, captured_hash), "a measured graph")
         sharing().graph_made(graph, captured_hash)
         found = _subject(graph, captured_hash, device, store, model, shape)
     if region_names(found.graph):
@@ -264,6 +272,16 @@ def keep_for(step: Graph, decision: Decision, store: Store | None) -> str | None
     )
     sharing().plan_made(made, key)
     return store.add_plan(made, key)
+
+
+def _if_possible(store: Callable[[], str], what: str) -> str | None:
+    """Store something that is not to be lost, and made twice, because it cannot be stored."""
+    try:
+        return store()
+    except StoreUnusable as error:
+        text = f"fastsa: {what} is not stored: {error.message}"
+        warnings.warn(text, FastsaWarning, stacklevel=2)
+        return None
 
 
 class _Decider:
@@ -429,7 +447,10 @@ class _Decider:
 
     def keep(self, made: Plan) -> str | None:
         sharing().plan_made(made, self.key)
-        return self.store.add_plan(made, self.key) if self.store else None
+        store = self.store
+        if store is None:
+            return None
+        return _if_possible(lambda: store.add_plan(made, self.key), "the plan")
 
     def decision(
         self,

@@ -77,6 +77,7 @@ class Job:
         self.shapes = Shapes()
         self._like: dict[str, str] = {}  # captured region -> the one whose order it runs in
         self._whole: set[str | None] = set()  # regions that were all of a model before the switch
+        self._used: set[str] = set()  # ids of plans that the store knows to be in use
         self._warned: set[str] = set()
         self._closed = False
         self.process = os.getpid()
@@ -222,6 +223,7 @@ class Job:
         plan_id = decision.plan_id
         if plan_id is None or self.ranks.rank:
             return
+        self._used.add(plan_id)
         with suppress(StoreUnusable), Store.open(self.settings.store) as store:
             store.uses.begin(plan_id)
 
@@ -396,7 +398,7 @@ class Job:
         if decision.plan_id is None:
             return
         with Store.open(self.settings.store) as store:
-            store.uses.end()
+            store.uses.end(self._used)
             run_id = store.add_run(self.run)
             self.guard.ran(store, run_id)
 

@@ -112,6 +112,28 @@ class Stored(RuleBasedStateMachine):
         assert set(gone.plans) == set(self.plans)
         self.plans.clear()
 
+    @rule(share=st.floats(0, 1))
+    def collect_to_a_size(self, share: float) -> None:
+        """What is left fits, or nothing is left; what would go is what goes."""
+        most = int(self.store.facts().content_bytes * share)
+        would = self.store.collect(before=None, max_bytes=most, dry_run=True)
+        assert {row.id for row in self.store.list_items("plan")} == set(self.plans)
+        gone = self.store.collect(before=None, max_bytes=most)
+        assert set(gone.plans) == set(would.plans) <= set(self.plans)
+        for plan_id in gone.plans:
+            del self.plans[plan_id]
+        assert not self.plans or gone.bytes_after <= most
+
+    @rule(plan_id=ids)
+    def collect_all_but_one_in_use(self, plan_id: str) -> None:
+        if plan_id not in self.plans:
+            return
+        self.store.uses.begin(plan_id)
+        gone = self.store.collect(before="2999-01-01T00:00:00+00:00", max_bytes=None)
+        assert set(gone.plans) == set(self.plans) - {plan_id}
+        self.store.uses.end([plan_id])
+        self.plans = {plan_id: self.plans[plan_id]}
+
     @rule()
     def vacuum(self) -> None:
         self.store.vacuum()

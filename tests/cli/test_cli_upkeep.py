@@ -108,7 +108,7 @@ class TestGarbage:
             store.uses.begin(filled.plan_id)
             gone = only_json(fastsa("store", "gc", "--max-size", "0", "--json"))
             assert (gone["profiles"], gone["plans"]) == ([filled.two_regions_id], [])
-            store.uses.end()
+            store.uses.end([filled.plan_id])
         gone = only_json(fastsa("store", "gc", "--max-size", "0", "--json"))
         assert gone["plans"] == [filled.plan_id]
 
@@ -225,6 +225,7 @@ class TestForeign:
         [
             "CREATE TRIGGER t AFTER DELETE ON plans BEGIN DELETE FROM runs; END",
             "CREATE VIEW other AS SELECT * FROM plans",
+            "DROP VIEW blocks; CREATE VIEW blocks AS SELECT * FROM plans",
             "PRAGMA application_id = 7",
             "PRAGMA user_version = 999",
         ],
@@ -235,7 +236,7 @@ class TestForeign:
         copy = tmp_path / "copy.db"
         fastsa("store", "export", str(copy))
         with closing(sqlite3.connect(copy)) as connection, connection:
-            connection.execute(statement)
+            connection.executescript(statement)
         done = fastsa("store", "import", str(copy), "--store", str(tmp_path / "fresh.db"))
         assert done.returncode in (2, 4)
         assert done.stderr.count("\n") == 1
