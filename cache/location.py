@@ -76,10 +76,10 @@ def prepare(path: Path) -> None:
             f"{path}: the store cannot be opened: {reason}",
             hint=f"check the folder, or set {ENVIRONMENT_VARIABLE} to a file you can write",
         ) from error
-    _check_owner(path, found)
+    check_owner(path, found)
 
 
-def _check_owner(path: Path, found: os.stat_result) -> None:
+def check_owner(path: Path, found: os.stat_result) -> None:
     """Refuse what another user has put there, or anybody may write; root may open all."""
     if os.geteuid() and found.st_uid != os.geteuid():
         raise StoreUnusable(

@@ -22,10 +22,12 @@ import fastsa
 from fastsa import config
 from fastsa.cache import location, schema, sharing
 from fastsa.daemon import client, protocol
-from fastsa.daemon.place import place_of
+from fastsa.daemon.place import LONGEST_PATH, RUNTIME, is_private, own_place, place_of
 from fastsa.errors import FastsaError, StoreUnusable
 from fastsa.planner.budget import format_bytes
+from fastsa.profiler import nvml
 
+SHORTER = f"Set {RUNTIME} to a shorter folder of yours."
 REMOTE_SECONDS = 10.0
 LITTLE_BYTES = 1 << 30
 TORCH = ((2, 11), (2, 14))  # from, and before
@@ -70,7 +72,8 @@ def _safely(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
     try:
         return list(check())
     except FastsaError as error:
-        return [Finding(about, "problem", error.message, error.hint)]
+        advice = f"{error.hint[:1].upper()}{error.hint[1:]}."
+        return [Finding(about, "problem", error.message, advice)]
     except Exception as error:  # noqa: BLE001  what breaks here is what the doctor is asked about
         return [Finding(about, "problem", f"{type(error).__name__}: {error}")]
 
@@ -103,13 +106,30 @@ def _torch() -> Iterator[Finding]:
             f"Install {TORCH[0][0]}.{TORCH[0][1]} to {TORCH[1][0]}.{TORCH[1][1] - 1}.",
         )
     if not torch.cuda.is_available():
-        yield Finding("gpu", "note", "torch sees none: sizes are of the CPU's memory")
+        yield from _no_gpu(torch.version.cuda)
         return
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         name = torch.cuda.get_device_name(index)
         sizes = f"{format_bytes(free)} of {format_bytes(total)} free"
         yield Finding("gpu", "ok", f"{index}: {name}, {sizes}")
+
+
+def _no_gpu(cuda: str | None) -> Iterator[Finding]:
+    """Why torch sees no GPU: its build, the driver, or the machine."""
+    if cuda is None:
+        yield Finding("gpu", "note", "this torch is built for CPUs: sizes are of their memory")
+        return
+    driver, why = nvml.driver()
+    if driver is None:
+        yield Finding("gpu", "problem", f"torch is built for CUDA {cuda}, and {why}")
+    else:
+        yield Finding(
+            "gpu",
+            "problem",
+            f"torch is built for CUDA {cuda}, and cannot use driver {driver}",
+            "Update the driver, or see that CUDA_VISIBLE_DEVICES names a GPU.",
+        )
 
 
 def _extras() -> Iterator[Finding]:
@@ -158,21 +178,23 @@ def _future(path: Path, place: Path) -> Iterator[Finding]:
 
 def _access(path: Path) -> Iterator[Finding]:
     found = path.stat()
-    if found.st_uid != os.getuid():
-        yield Finding("store", "problem", f"{path} is of user {found.st_uid}", "Use one of yours.")
-    elif stat.S_IMODE(found.st_mode) & 0o022:
-        yield Finding("store", "problem", f"others may write {path}", f"chmod 600 {path}")
+    location.check_owner(path, found)
+    if stat.S_IMODE(found.st_mode) & stat.S_IWGRP:
+        yield Finding("store", "note", f"your group may write {path}", f"chmod 600 {path}")
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         yield Finding("store", "problem", f"{path} cannot be written", "Check it and its folder.")
 
 
 def _content(path: Path) -> Iterator[Finding]:
-    uri = f"{path.as_uri()}?mode=ro"
+    # Of a file that nobody has open, SQLite would make the log anew to read it.
+    still = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    uri = f"{path.as_uri()}?mode=ro{still}"
     with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
         try:
             is_current = schema.is_current(connection, str(path))
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             flaw = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            journal = _journal(path)
         except sqlite3.DatabaseError as error:
             raise StoreUnusable(
                 f"{path}: {error}", hint="The next job sets it aside and begins a fresh one."
@@ -180,9 +202,29 @@ def _content(path: Path) -> Iterator[Finding]:
     if flaw != "ok":
         yield Finding("store", "problem", f"{path}: {flaw}", "See 'fastsa store check'.")
     elif is_current:
-        yield Finding("store", "ok", f"{path}, {format_bytes(path.stat().st_size)}")
+        size = format_bytes(path.stat().st_size)
+        yield Finding("store", "ok", f"{path}, {size}, journal {journal}")
     else:
         yield Finding("store", "note", f"{path}: schema {version} is brought up to date when used")
+
+
+def _journal(path: Path) -> str:
+    """How the file is written: byte 18 of its header (sqlite.org/fileformat2.html)."""
+    with path.open("rb") as file:
+        header = file.read(19)
+    return "of writes ahead (WAL)" if header[18:] == b"\2" else "rolled back"
+
+
+def _runtime() -> Iterator[Finding]:
+    """Where the daemon's socket is, or would be."""
+    socket = own_place(location.default_path()).socket
+    folder = socket.parent
+    if len(os.fsencode(socket)) > LONGEST_PATH:
+        yield Finding("runtime", "problem", f"{socket} is too long for a socket", SHORTER)
+    elif folder.exists() and not is_private(folder):
+        yield Finding("runtime", "problem", f"others may enter {folder}", f"chmod 700 {folder}")
+    elif not os.environ.get(RUNTIME):
+        yield Finding("runtime", "note", f"{RUNTIME} is not set: sockets are in {folder}")
 
 
 def _config() -> Iterator[Finding]:
@@ -224,4 +266,4 @@ def _daemon() -> Iterator[Finding]:
         yield Finding("daemon", "note", "none runs: nothing improves plans in the background")
 
 
-_CHECKS = (_fastsa, _torch, _extras, _config, _store, _remote, _daemon)
+_CHECKS = (_fastsa, _torch, _extras, _config, _store, _remote, _runtime, _daemon)

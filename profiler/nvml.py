@@ -63,6 +63,21 @@ def devices() -> tuple[Device, ...]:
             nvml.nvmlShutdown()
 
 
+def driver() -> tuple[str | None, str]:
+    """The driver's version, or None and why it cannot be told."""
+    try:
+        nvml = _initialised()
+    except Exception as error:  # noqa: BLE001  no package, no driver, no card
+        return None, _sentence(error)
+    try:
+        return str(nvml.nvmlSystemGetDriverVersion()), ""
+    except nvml.NVMLError as error:
+        return None, _sentence(error)
+    finally:
+        with suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+
 def _device(nvml: Any, index: int) -> Device:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)

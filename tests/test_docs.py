@@ -95,11 +95,17 @@ def test_every_field_of_a_profile_is_in_its_format() -> None:
     assert {each for each in fields if not re.search(rf"\b{each}\b", section)} == set()
 
 
-def test_the_command_reference_is_up_to_date() -> None:
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        from make_cli_reference import reference
-    finally:
-        sys.path.pop(0)
+def test_the_command_reference_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    from make_cli_reference import reference
+
     written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert written == reference(), "run python docs/make_cli_reference.py"
+
+
+def test_the_stores_tables_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    from make_store_schema import document
+
+    written = (ROOT / "docs" / "store_schema.md").read_text(encoding="utf-8")
+    assert written == document(), "run python docs/make_store_schema.py"

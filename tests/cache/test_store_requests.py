@@ -66,8 +66,16 @@ class TestOwner:
         assert owner.is_dead(f"{place}/{int(start) + 1}")
 
     def test_of_another_host_nothing_is_known(self) -> None:
-        assert not owner.is_dead("elsewhere/boot/1/1")
-        assert not owner.is_here("elsewhere/boot/1/1")
+        assert not owner.is_dead("elsewhere/boot/4026531836/1/1")
+        assert not owner.is_here("elsewhere/boot/4026531836/1/1")
+
+    def test_of_another_container_nothing_is_known(self) -> None:
+        """Its numbers are others, even where the host's name is the same."""
+        host, boot, _, number, start = owner.current().rsplit("/", 4)
+        name = f"{host}/{boot}/1/{number}/{start}x"
+        assert not owner.is_dead(name)
+        assert not owner.is_here(name)
+        assert owner.is_dead(f"{host}/earlier/1/{number}/{start}")  # before the host was started
 
     @pytest.mark.parametrize("name", ["", "/", "a/b", "a/b/c/d/e/f"])
     def test_nonsense_raises_nothing(self, name: str) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from commands import Done, Fastsa, Filled
 
+from fastsa.cache.store import Store
+
 
 def found(done: Done, about: str) -> list[dict[str, Any]]:
     findings = json.loads(done.stdout)["findings"]
@@ -28,9 +30,36 @@ def test_a_machine_without_a_store(fastsa: Fastsa, place: Path) -> None:
 
 def test_a_store(fastsa: Fastsa, filled: Filled, place: Path) -> None:
     before = place.read_bytes()
+    files = sorted(place.parent.iterdir())
     told = fastsa("doctor").stdout
     assert f"ok      store     {place}, " in told
+    assert "journal of writes ahead (WAL)" in told
     assert place.read_bytes() == before
+    assert sorted(place.parent.iterdir()) == files
+
+
+def test_a_store_in_use(fastsa: Fastsa, filled: Filled, place: Path) -> None:
+    """What is in the log alone is seen, too."""
+    with Store.open(place) as store:
+        store.add_plan(filled.plan, filled.key)
+        assert Path(f"{place}-wal").exists()
+        (finding,) = found(fastsa("doctor", "--json"), "store")
+    assert finding["state"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "said"),
+    [("x" * 100, "is too long for a socket"), ("open", "others may enter")],
+)
+def test_a_runtime_folder(fastsa: Fastsa, tmp_path: Path, runtime: str, said: str) -> None:
+    folder = tmp_path / runtime
+    (folder / "fastsa").mkdir(parents=True)
+    (folder / "fastsa").chmod(0o755)
+    done = fastsa("doctor", "--json", XDG_RUNTIME_DIR=str(folder))
+    assert done.returncode == 1
+    (finding,) = found(done, "runtime")
+    assert said in finding["text"]
+    assert finding["advice"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +95,10 @@ def test_others_may_write(fastsa: Fastsa, filled: Filled, place: Path) -> None:
     place.chmod(0o666)
     done = fastsa("doctor", "--json")
     assert done.returncode == 1
-    assert next(each["advice"] for each in found(done, "store")) == f"chmod 600 {place}"
+    assert (
+        next(each["advice"] for each in found(done, "store"))
+        == f"Look at it, then: chmod 600 {place}."
+    )
 
 
 def test_no_place(fastsa: Fastsa) -> None:
