@@ -105,6 +105,42 @@ def test_how_it_ended_is_kept(path: Path) -> None:
     assert (ended[2000].state, ended[2000].reason) == ("failed", "ZeroDivisionError: no")
 
 
+PLAN = """
+import sys, time
+from pathlib import Path
+import builders
+from fastsa.cache.store import Store
+from fastsa.runtime.turn import Turn
+key, plan = builders.key(builders.graph()), builders.plan(builders.graph())
+with Store.open(Path(sys.argv[1])) as store:
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.001)
+    with Turn(store, key, 1 << 40, 30) as turn:
+        found = store.find_plan(key, 1 << 40)
+        if found is None:
+            time.sleep(0.5)
+            turn.plan_id = store.add_plan(plan, key)
+print("made" if found is None else "found")
+"""
+
+
+def test_eight_at_once(path: Path, tmp_path: Path) -> None:
+    now = tmp_path / "now"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PLAN, str(path), str(now)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(path, PYTHONPATH=str(TESTS / "cache")),
+        )
+        for _ in range(8)
+    ]
+    time.sleep(3)
+    now.touch()
+    told = [process.communicate(timeout=120)[0].strip() for process in processes]
+    assert sorted(told) == ["found"] * 7 + ["made"]
+
+
 @pytest.mark.slow
 def test_jobs_of_one_script(path: Path) -> None:
     command = [str(INSTALLED), "run", "--budget", "65%", "--time-limit", "8", str(PLAIN)]
