@@ -12,6 +12,9 @@ from fastsa.cache.requests import RequestKind
 
 RECENT_DAYS = 30  # what no job has used for so long is left as it is
 
+# Not the payloads: sorting would read them all.
+_COLUMNS = "plans.graph, device, torch, cuda, planner, budget_bytes"
+
 # The latest used first; nothing twice: whatever came of a request, its row is there.
 _USED = """
     FROM plans JOIN (
@@ -19,12 +22,12 @@ _USED = """
     ) AS used ON used.plan = plans.id
     WHERE EXISTS (SELECT 1 FROM graphs WHERE graphs.hash = plans.graph)"""
 _IMPROVE = f"""
-    SELECT 'improve' AS kind, plans.* {_USED} AND status = 'feasible' AND NOT EXISTS (
+    SELECT 'improve' AS kind, {_COLUMNS} {_USED} AND status = 'feasible' AND NOT EXISTS (
         SELECT 1 FROM requests WHERE kind = 'improve' AND requests.key = plans.key
         AND requests.budget_bytes = plans.budget_bytes)
     ORDER BY latest DESC LIMIT 1"""
 _CURVE = f"""
-    SELECT 'curve' AS kind, plans.* {_USED} AND NOT EXISTS (
+    SELECT 'curve' AS kind, {_COLUMNS} {_USED} AND NOT EXISTS (
         SELECT 1 FROM requests WHERE kind = 'curve' AND requests.key = plans.key)
     AND NOT EXISTS (
         SELECT 1 FROM plans AS other WHERE other.key = plans.key AND other.curve IS NOT NULL)

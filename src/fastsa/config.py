@@ -59,6 +59,13 @@ def _text(given: Any) -> str:
     return given
 
 
+def _remote(given: Any) -> str:
+    text = _text(given)
+    if "://" not in text and not text.startswith(("/", "~")):
+        raise ValueError("a folder must be given by its whole path")  # scripts change directory
+    return text
+
+
 def _budget(given: Any) -> str:
     from fastsa.planner.budget import parse
 
@@ -126,7 +133,7 @@ SETTINGS = (
     ),
     Setting("rank_timeout", _seconds, 60.0, "Seconds a rank of several waits for another."),
     Setting("store", _text, None, "Store file.", only_user=True),
-    Setting("remote", _text, None, "URL of what several machines share.", only_user=True),
+    Setting("remote", _remote, None, "URL of what several machines share.", only_user=True),
     Setting("limit", _size, None, "A smaller device than there is.", only_user=True),
     Setting("daemon.search_time", _seconds, 60.0, "Seconds of planning for each plan.", True),
     Setting("daemon.threads", _count, 1, "Cores the daemon plans with.", True),
@@ -163,7 +170,7 @@ def project_file() -> Path | None:
         return None  # it was removed
     for folder in (here, *here.parents):
         path = folder / PROJECT_FILE
-        if "fastsa" in _table(_parsed(path), "tool", path):
+        if os.access(path, os.R_OK) and "fastsa" in _table(_parsed(path), "tool", path):
             return path
     return None
 
@@ -260,12 +267,10 @@ def _read(name: str, given: Any, source: str) -> Value:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
     import tomllib
 
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (tomllib.TOMLDecodeError, UnicodeError) as error:
         raise BadInput(f"{path}: {error}", hint="correct the file") from error
     except OSError as error:

@@ -90,6 +90,7 @@ class TestMistakes:
             ({"project": "threads ="}, "pyproject.toml: Invalid value"),
             ({"user": "= 1"}, "user.toml: "),
             ({"user": "[daemon]\nmemory = '50%'"}, "daemon.memory '50%': it must be a size"),
+            ({"FASTSA_REMOTE": "a/folder"}, "FASTSA_REMOTE: 'a/folder': a folder must be given"),
             ({"FASTSA_SEED": "x"}, "FASTSA_SEED: 'x': it must be a number"),
             ({"FASTSA_BEST_EFFORT": "maybe"}, "FASTSA_BEST_EFFORT: 'maybe'"),
         ],
