@@ -32,6 +32,7 @@ from fastsa.planner.step import Order, region_names
 
 MOST_BYTES = 64 << 20  # of one object
 MOST_PLANS, MOST_GRAPHS = 4, 2  # fetched for one lookup, the likeliest first
+MOST_RUNS = 32  # of an op, on average, in a plan that is looked at
 BOUND_SECONDS = 0.1  # for a plan's lower bound
 NO_NUMBER = 1 << 64
 PLANS, GRAPHS = "fastsa-1/plans", "fastsa-1/graphs"
@@ -151,6 +152,8 @@ class Shared:
         try:
             if shared.key.digest() != key.digest() or bare(plan.graph) != bare(graph.hash()):
                 raise BadInput("it is of another graph or machine", hint="do not use it")
+            if len(plan.sequence) > MOST_RUNS * len(graph.ops):
+                raise BadInput("it would take too long to check", hint="do not use it")
             order = Order(plan.sequence, plan.segment_starts)
             made = certify(graph, order, budget, planner=plan.planner, time_limit=BOUND_SECONDS)
             if not made.fits:

@@ -210,6 +210,13 @@ class TestLies:
         place.write(SharedPlan(KEY, replace(made, sequence=made.sequence[::-1])))
         assert place.fetch() == []
 
+    def test_one_without_end(self, place: Place) -> None:
+        made = planned(0.7)
+        endless = made.sequence[:1] * 1000 + made.sequence
+        starts = (0, made.segment_starts[1] + 1000)
+        place.write(SharedPlan(KEY, replace(made, sequence=endless, segment_starts=starts)))
+        assert place.fetch() == []
+
     def test_a_smaller_peak(self, place: Place) -> None:
         """It says that it fits; it is stored with the peak that it has, or not at all."""
         made = replace(BASE, peak_bytes=1, budget_bytes=1)
