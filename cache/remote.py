@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import queue
@@ -163,12 +164,25 @@ class Remote:
         system, root = self._opened()
         path = f"{root}/{name}"
         try:
-            system.makedirs(path.rpartition("/")[0], exist_ok=True)
-            system.pipe_file(path, data)
+            try:
+                system.pipe_file(path, data)
+            except FileNotFoundError:
+                _make_folders(system, root, name.split("/")[:-1])
+                system.pipe_file(path, data)
         except OSError as error:
             if not isinstance(error, PermissionError) and error.errno != errno.EROFS:
                 raise
             self.is_read_only = True  # others write, this one reads
+
+
+def _make_folders(system: Any, root: str, names: list[str]) -> None:
+    """Where there are folders. Never a bucket: its name may be a slip of the pen."""
+    if "file" in (system.protocol if isinstance(system.protocol, tuple) else (system.protocol,)):
+        system.makedirs("/".join((root, *names)), exist_ok=True)
+        return
+    for level in range(1, len(names) + 1):
+        with contextlib.suppress(FileExistsError):
+            system.mkdir("/".join((root, *names[:level])), create_parents=False)
 
 
 def _last(path: str) -> str:
