@@ -1,4 +1,4 @@
-"""The second tier in S3's own protocol: by s3fs, against moto's server, where both are installed."""
+"""The second tier in the protocol of S3: by s3fs, against the server of moto, if they are there."""
 
 from __future__ import annotations
 
