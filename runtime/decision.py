@@ -315,7 +315,7 @@ class _Decider:
     def recall(self, budget_bytes: int | None) -> Decision | None:
         budget, unplanned = self.budget(budget_bytes)
         local = self.local(budget)
-        found = self.found(local) if local > 0 else None
+        found = self.found(local)
         if found is None or not self.good_enough(found[0], local):
             return None
         return self.decision(*found, "found", budget, unplanned)
@@ -339,21 +339,18 @@ class _Decider:
     def decide(self, budget_bytes: int | None) -> Decision:
         budget, unplanned = self.budget(budget_bytes)
         local = self.local(budget)
-        found = self.found(local) if local > 0 else None
+        found = self.found(local)
+        if found is None or not self.good_enough(found[0], local):
+            found = self.found(local) if self.fetched(local) else found
         if found is not None and self.good_enough(found[0], local):
             return self.decision(*found, "found", budget, unplanned)
         if self.store is None:
             return self.planned(local, found, budget, unplanned)
-        if self.fetched(local):
-            found = self.found(local)
-            if found is not None and self.good_enough(found[0], local):
-                return self.decision(*found, "found", budget, unplanned)
         with Turn(self.store, self.key, max(0, local), self.settings.time_limit) as turn:
-            if turn.has_waited and local > 0:
-                found = self.found(local)
-                if found is not None and self.good_enough(found[0], local):
-                    turn.plan_id = found[1]
-                    return self.decision(*found, "found", budget, unplanned)
+            found = self.found(local) if turn.has_waited else found
+            if found is not None and self.good_enough(found[0], local):
+                turn.plan_id = found[1]
+                return self.decision(*found, "found", budget, unplanned)
             background(self.store.path).plans(self.settings.time_limit)
             decided = self.planned(local, found, budget, unplanned)
             turn.plan_id = decided.plan_id
@@ -393,10 +390,14 @@ class _Decider:
         return free if self.needs.free_bytes is None else min(free, self.needs.free_bytes)
 
     def found(self, local: int) -> tuple[Plan, str] | None:
+        """The fastest stored plan within a budget, and its id."""
+
         def usable(stored: Plan) -> bool:
             return self.legal(stored) and self.fits(stored, local)
 
-        stored = self.store.find_plan(self.key, local, usable) if self.store else None
+        if self.store is None or local <= 0:
+            return None
+        stored = self.store.find_plan(self.key, local, usable)
         return None if stored is None else (stored.plan, stored.id)
 
     def fits(self, found: Plan, local: int) -> bool:
