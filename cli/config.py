@@ -50,7 +50,10 @@ def _told(name: str, value: Value) -> Value:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = "-" if value is None else str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def _place(path: Path | None) -> str:

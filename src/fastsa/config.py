@@ -219,8 +219,9 @@ def of_commands() -> dict[str, dict[str, Any]]:
 def user_value(name: str) -> Value:
     """The value of a setting that is the user's alone. Raises BadInput."""
     setting = _BY_NAME[name]
-    if os.environ.get(setting.variable):
-        return _environment()[name]
+    text = os.environ.get(setting.variable)
+    if text:  # whatever is wrong with others
+        return _read(name, text, setting.variable)
     user = user_file()
     of_user = _file(user, _parsed(user), is_project=False) if user else {}
     return of_user.get(name, Value(setting.default, DEFAULT))

@@ -110,6 +110,14 @@ class TestMistakes:
         assert fastsa("--help", project="nonsense = 1").returncode == 0
         assert fastsa("list", project="nonsense = 1").returncode == 0
 
+    def test_one_says_nothing_of_another(self, fastsa: Run) -> None:
+        assert fastsa("list", FASTSA_REMOTE="no/folder", FASTSA_SEED="x").returncode == 0
+
+    def test_text_cannot_steer(self, fastsa: Run) -> None:
+        done = fastsa("config", FASTSA_REMOTE="/a\nb\x1b[2J")
+        assert "\x1b" not in done.stdout
+        assert "'/a\\nb\\x1b[2J'" in done.stdout
+
     def test_a_store_that_the_user_file_cannot_name(self, fastsa: Run) -> None:
         done = fastsa("list", user="store = 7", FASTSA_STORE="")
         assert done.returncode == 4
