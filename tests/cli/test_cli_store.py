@@ -249,3 +249,15 @@ class TestRemove:
         assert "Remove 1 plan, 1 run, 1 verdict? [y/N]: " in done.stdout
         with Store.open(place) as store:
             assert bool(store.list_items("plan")) == (code == 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["file:x.db?mode=memory", "a%2e%2e%2fb.db", "x#y?.db", " ", "é\n.db"]
+)
+def test_a_name_is_a_name(fastsa: Fastsa, tmp_path: Path, name: str) -> None:
+    """Not an address with options, and nothing in it is decoded."""
+    place = tmp_path / "inner" / name
+    for command in (("list",), ("store", "info"), ("store", "check"), ("doctor",)):
+        assert fastsa(*command, FASTSA_STORE=str(place)).returncode == 0
+    assert place.is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["inner"]
