@@ -21,6 +21,7 @@ from fastsa.planner.graph import INT64_MAX
 RequestKind = Literal["plan", "improve", "curve"]
 State = Literal["waiting", "running", "planned", "failed"]
 
+MOST_REQUESTS = 1000  # so many are remembered: `auto` makes one for every budget
 ATTEMPTS = 2  # a plan that kills its planner twice would kill it again
 
 _KINDS = "CASE kind WHEN 'plan' THEN 0 WHEN 'curve' THEN 1 ELSE 2 END"
@@ -189,11 +190,17 @@ def _new_row(kind: RequestKind, key: PlanKey, budget_bytes: int) -> dict[str, ob
 
 
 def _insert(connection: sqlite3.Connection, row: dict[str, object]) -> None:
+    """Insert a request unless it is there, and forget those that ended long ago."""
     columns = ", ".join(row)
     marks = ", ".join("?" * len(row))
     connection.execute(
         f"INSERT INTO requests ({columns}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING",
         list(row.values()),
+    )
+    connection.execute(
+        """DELETE FROM requests WHERE state IN ('planned', 'failed')
+           AND number <= (SELECT max(number) FROM requests) - ?""",
+        [MOST_REQUESTS],
     )
 
 

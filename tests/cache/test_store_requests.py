@@ -14,7 +14,7 @@ import builders
 import pytest
 
 from fastsa.cache import owner
-from fastsa.cache.requests import ATTEMPTS, Requests
+from fastsa.cache.requests import ATTEMPTS, MOST_REQUESTS, Requests
 from fastsa.cache.store import Store
 
 KEY = builders.key(builders.graph())
@@ -84,6 +84,16 @@ class TestOwner:
 
 
 class TestQueue:
+    def test_old_ones_are_forgotten(self, requests: Requests) -> None:
+        waiting = requests.put("plan", KEY, 0)
+        for budget in range(1, MOST_REQUESTS + 10):
+            request = requests.begin("plan", KEY, budget, 10)
+            requests.finish(request.id, None)
+        counts = requests.counts()
+        assert counts["plan.waiting"] == 1
+        assert MOST_REQUESTS - 10 < counts["plan.planned"] <= MOST_REQUESTS + 1
+        assert requests.get(waiting.id) == waiting
+
     def test_asking_twice_is_asking_once(self, requests: Requests) -> None:
         first = requests.put("plan", KEY, 1000)
         assert requests.put("plan", KEY, 1000) == first
