@@ -20,6 +20,7 @@ from fastsa.cache.requests import Request, RequestKind
 from fastsa.cache.store import Store
 from fastsa.daemon.work import Effort, work_on
 from fastsa.errors import FastsaError
+from fastsa.planner.budget import format_bytes
 
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 15.0
@@ -68,7 +69,7 @@ class Worker:
             else:
                 requests.finish(request.id, plan_id)
                 self._store.count(f"daemon.{request.kind}.{'made' if plan_id else 'nothing'}")
-            log.info("%s: %s", described(request), (plan_id or "nothing better")[:12])
+            log.info("%s: %s", described(request), plan_id[:12] if plan_id else "nothing better")
 
     def _failed(self, request: Request, why: str) -> None:
         self._store.requests.fail(request.id, why)
@@ -102,7 +103,8 @@ class Worker:
 
 def described(request: Request) -> str:
     """A request in a few words."""
-    return f"{request.kind} {request.key.graph[:12]} {request.budget_bytes} bytes"
+    budget = f" within {format_bytes(request.budget_bytes)}" if request.budget_bytes else ""
+    return f"{request.kind} {request.key.graph[:12]}{budget}"
 
 
 def main() -> None:
