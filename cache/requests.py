@@ -53,16 +53,22 @@ class Requests:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def put(self, kind: RequestKind, key: PlanKey, budget_bytes: int) -> Request:
-        """Ask for a plan. Asking again for the same is asking once; a failed one is tried anew."""
+    def put(
+        self, kind: RequestKind, key: PlanKey, budget_bytes: int, *, anew: bool = False
+    ) -> Request:
+        """Ask for a plan. Asking again for the same is asking once; a failed one is tried anew.
+
+        With `anew`, one that was fulfilled is, too.
+        """
         row = _new_row(kind, key, budget_bytes)
 
         def work(connection: sqlite3.Connection) -> Request:
             _insert(connection, row)
             connection.execute(
                 """UPDATE requests SET state = 'waiting', attempts = 0, owner = NULL, lease = NULL,
-                   reason = NULL, changed = ? WHERE id = ? AND state = 'failed'""",
-                [row["changed"], row["id"]],
+                   plan = NULL, reason = NULL, changed = ?
+                   WHERE id = ? AND (state = 'failed' OR state = 'planned' AND ?)""",
+                [row["changed"], row["id"], anew],
             )
             return _request(connection, row["id"])
 

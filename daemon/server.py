@@ -131,7 +131,7 @@ class Server:
             return True
         worth = self._agenda.next() if self._agenda else None
         if worth is not None:
-            requests.put(worth.kind, worth.key, worth.budget_bytes)
+            requests.put(worth.kind, worth.key, worth.budget_bytes, anew=True)
         return worth is not None
 
     def _tell_trouble(self, text: str) -> None:
