@@ -261,11 +261,17 @@ class Store:
         return _stored_plan(*self._one("plan", Plan, plan_id))
 
     def find_plan(
-        self, key: PlanKey, budget_bytes: int, usable: Callable[[Plan], bool] | None = None
+        self,
+        key: PlanKey,
+        budget_bytes: int,
+        usable: Callable[[Plan], bool] | None = None,
+        *,
+        counts: bool = True,
     ) -> StoredPlan | None:
         """The fastest plan for `key` with a peak of at most `budget_bytes`; of equals, the lower.
 
         Bytes are the step's own, like a plan's. A plan that is not `usable` is passed over.
+        `counts`: whether it counts as a lookup.
         """
         digest = key.digest()
         where = """key = ? AND peak_bytes <= ? AND status IN ('optimal', 'feasible')
@@ -274,9 +280,11 @@ class Store:
         parameters = [digest, min(budget_bytes, INT64_MAX)]
         for row, plan in self._intact("plan", Plan, where, parameters, damage):
             if usable is None or usable(plan):
-                self.count("plan.hit")
+                if counts:
+                    self.count("plan.hit")
                 return _stored_plan(row, plan)
-        self.count(f"plan.miss.{'damaged' if damage else self._why_missed(digest)}")
+        if counts:
+            self.count(f"plan.miss.{'damaged' if damage else self._why_missed(digest)}")
         return None
 
     def has_curve(self, key: PlanKey, budget_bytes: int, base_seconds: float) -> bool:

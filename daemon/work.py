@@ -64,7 +64,7 @@ def _improve(store: Store, request: Request, graph: Graph, effort: Effort) -> st
             return False
         return True
 
-    there = store.find_plan(request.key, request.budget_bytes, usable)
+    there = store.find_plan(request.key, request.budget_bytes, usable, counts=False)
     best = None if there is None else there.plan
     if best is not None and best.status == "optimal":
         return None

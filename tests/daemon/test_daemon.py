@@ -161,7 +161,9 @@ class TestWork:
         time.sleep(2 * LOOK_SECONDS)
         assert store.requests.counts() == done
         assert workers(process.pid) == []
-        assert store.counters()["daemon.improve.made"] == 1
+        counters = store.counters()
+        assert counters["daemon.improve.made"] == 1
+        assert counters["plan.hit"] == 1, "that of this test: the daemon is no job"
 
     def test_only_what_is_asked_for(self, daemons: Daemons, store: Store) -> None:
         worse = random_plan(GRAPH, random.Random(0), forget=0.9)
