@@ -17,7 +17,7 @@ PART_BYTES = 2**20  # the store's server hangs up on whoever sends it more than 
 SHORTEST, LONGEST = 0.001, 0.1  # seconds between two looks
 
 _kept: set[dist.ProcessGroup] = set()
-"""Groups never let go. A Gloo group that is freed while its thread drops its last work waits for
+"""Gloo groups, never let go. One that is freed while its thread drops its last work waits for
 that thread with the GIL held, and the thread for the GIL, which it needs as soon as Inductor is
 imported (objects in the thread's local state). Seen with torch 2.13 at the end of a DDP script.
 """
@@ -89,6 +89,6 @@ def find_board(name: str) -> Board | None:
     store: Store | None = _get_default_store()
     if store is None:
         raise RuntimeError("the process group has no store (MPI has none)")
-    if dist.group.WORLD is not None:
+    if dist.group.WORLD is not None and "gloo" in dist.get_backend_config():
         _kept.add(dist.group.WORLD)
     return Board(store, name, rank=dist.get_rank(), ranks=dist.get_world_size())
