@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.autograd.profiler import profile
 
 from fastsa.errors import FastsaError
+
+SETTLE_SECONDS = 1.0
+LOOK_SECONDS = 0.002
+_GLOO = "pt_gloo_runloop"  # ProcessGroupGloo::runLoop
 
 
 def is_running() -> bool:
@@ -43,6 +50,35 @@ def _end_without_destructors() -> None:
 @cache
 def _expect_forks() -> None:
     os.register_at_fork(after_in_child=_end_without_destructors)
+
+
+def _settle() -> None:
+    """Wait until Gloo's threads are asleep, at most a second.
+
+    To the profiler that ran when a collective began, they report what they free when it is over,
+    which may be after the backward that waited for it; and torch takes a profiler's records
+    without a lock (RecordQueue::getRecords). Seen as a corrupted heap with torch 2.13.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    before = _gloo_threads()
+    while before and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)  # without the GIL, which such a thread may be waiting for
+        now = _gloo_threads()
+        if now == before and all(state == "S" for state, _ in now.values()):
+            return
+        before = now
+
+
+def _gloo_threads() -> dict[str, tuple[str, str]]:
+    """By thread: its state, and how often it has gone to sleep."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError, KeyError):  # it has ended
+            if (task / "comm").read_text().strip() == _GLOO:
+                lines = (task / "status").read_text().splitlines()
+                status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+                found[task.name] = status["State"][:1], status["voluntary_ctxt_switches"]
+    return found
 
 
 class Kineto:
@@ -85,6 +121,7 @@ class Kineto:
             self._running = False
             profile._prepare_trace = self._prepare  # type: ignore[method-assign]
             assert self._profile is not None
+            _settle()
             self._profile.__exit__(None, None, None)
 
     def take_results(self) -> Any:
