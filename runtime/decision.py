@@ -416,7 +416,8 @@ class _Decider:
         if found.status == "optimal" or found.extra_seconds <= 0:
             return True
         is_auto = self.settings.budget.kind == "auto"
-        if found.budget_bytes >= (CLOSE_ENOUGH_AUTO if is_auto else CLOSE_ENOUGH) * local:
+        close = CLOSE_ENOUGH_AUTO if is_auto else CLOSE_ENOUGH
+        if found.budget_bytes >= close * (local - self.states(found)):  # as `make` leaves room
             return True
         # A curve has been searched at every budget: what is found is no slower than its plan.
         return self.store is not None and self.store.has_curve(self.key, local, found.base_seconds)

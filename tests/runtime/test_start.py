@@ -19,7 +19,8 @@ from fastsa.cache.starts import MAX_RECORDS, Start, Starts
 pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).with_name("start_script.py")
-BUDGET = "85%"
+# In bytes: a share of the unplanned peak is another number once a step has been watched.
+BUDGET, TIGHTER = "1150KiB", "1050KiB"
 
 
 class Place:
@@ -93,7 +94,7 @@ def test_a_second_start_does_not_trace(first: dict[str, Any], place: Place) -> N
     assert measured == pytest.approx(predicted, rel=0.02)
 
 
-@pytest.mark.parametrize(("name", "budget"), [("resnet", "85%"), ("buffer", "100%")])
+@pytest.mark.parametrize(("name", "budget"), [("resnet", "1055KiB"), ("buffer", "100%")])
 def test_batch_norm_and_buffers_out_of_the_cache(name: str, budget: str, tmp_path: Path) -> None:
     place = Place(tmp_path)
     first, second = place.start(name, budget), place.start(name, budget)
@@ -102,11 +103,11 @@ def test_batch_norm_and_buffers_out_of_the_cache(name: str, budget: str, tmp_pat
 
 
 def test_another_budget_has_another_plan_and_is_traced(first: dict[str, Any], place: Place) -> None:
-    other = place.start("gpt", "70%")
+    other = place.start("gpt", TIGHTER)
     assert other["hits"] == 0
     assert other["plans"] != first["plans"]
     assert other["bits"] == first["bits"]
-    again = place.start("gpt", "70%")
+    again = place.start("gpt", TIGHTER)
     assert again["hits"] == 1
     assert again["plans"] == other["plans"]
     assert again["bits"] == first["bits"]
@@ -142,11 +143,11 @@ def swapped(start: Start) -> Start:
 
 def test_an_entry_of_another_plan_is_refused(first: dict[str, Any], place: Place) -> None:
     """A record that gives a plan the token of another, whatever made it."""
-    other = place.start("gpt", "70%")
+    other = place.start("gpt", TIGHTER)
     assert other["recomputed"] != first["recomputed"]
     assert len(start_of(place).tokens) == 2
     place.change(swapped)
-    second = place.start("gpt", "70%")
+    second = place.start("gpt", TIGHTER)
     assert second["hits"] == 0
     assert second["recomputed"] == other["recomputed"]
     assert second["bits"] == first["bits"]
