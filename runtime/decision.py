@@ -271,7 +271,10 @@ def keep_for(step: Graph, decision: Decision, store: Store | None) -> str | None
         step.hash(), device=decision.device, versions=decision.versions, planner=PLANNER_VERSION
     )
     sharing().plan_made(made, key)
-    return store.add_plan(made, key)
+    plan_id = store.add_plan(made, key)
+    if made.status != "optimal":
+        background(store.path).made(key, made.budget_bytes - decision.state_bytes)
+    return plan_id
 
 
 def _if_possible(store: Callable[[], str], what: str) -> str | None:

@@ -262,6 +262,12 @@ def attempts(store: Store, request: Request) -> int:
     return 0 if now is None else now.attempts
 
 
+def improved(store: Store) -> set[str]:
+    """Graphs."""
+    done = [each for each in store.requests.latest() if each.state == "planned"]
+    return {each.key.graph for each in done if each.kind == "improve"}
+
+
 def running(store: Store, request: Request) -> bool:
     now = store.requests.get(request.id)
     return now is not None and now.state == "running"
@@ -311,7 +317,8 @@ class TestJobs:
         daemons.start()
         done = daemons.fastsa("run", "--budget", "65%", "--time-limit", "0.1", str(PLAIN))
         assert done.returncode == 0
-        wait_for(lambda: store.requests.counts().get("improve.planned"), seconds=120)
+        # Of the region that was planned, and of the step that was recorded then.
+        wait_for(lambda: len(improved(store)) == 2, seconds=120)
 
 
 class TestSocket:
