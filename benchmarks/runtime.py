@@ -30,7 +30,8 @@ from fastsa.cache.store import Store
 from fastsa.errors import FastsaWarning
 from fastsa.planner.budget import parse
 from fastsa.profiler.capture import Capture
-from fastsa.runtime.decision import ALONE, Decision, Needs
+from fastsa.runtime.decider import ALONE, Needs
+from fastsa.runtime.decision import Decision
 from fastsa.runtime.job import Job
 from fastsa.runtime.settings import Settings
 

@@ -27,16 +27,8 @@ from fastsa.profiler.hooks import parameters
 from fastsa.profiler.region import Region, compile_region, covers_frame
 from fastsa.profiler.step_graph import Part
 from fastsa.runtime.check import StepCheck
-from fastsa.runtime.decision import (
-    ALONE,
-    Decision,
-    Needs,
-    Subject,
-    decide,
-    keep_for,
-    provisional,
-    subject,
-)
+from fastsa.runtime.decider import ALONE, Needs, decide, keep_for, provisional
+from fastsa.runtime.decision import Decision
 from fastsa.runtime.guard import Guard
 from fastsa.runtime.margin import TOLERANCE_SHARE
 from fastsa.runtime.planned_region import PlannedRegion
@@ -46,6 +38,7 @@ from fastsa.runtime.settings import OFF, Settings
 from fastsa.runtime.shapes import Shapes
 from fastsa.runtime.start import compile_planned
 from fastsa.runtime.status import register
+from fastsa.runtime.subject import Subject, subject
 from fastsa.runtime.watch import Watch
 
 T = TypeVar("T")

@@ -31,7 +31,8 @@ from fastsa.profiler.board import Board, find_board
 from fastsa.profiler.capture import OUTSIDE
 from fastsa.profiler.device import available_bytes
 from fastsa.profiler.resident import live_bytes, pending_optimizer_bytes
-from fastsa.runtime.decision import ALONE, Decision, Needs
+from fastsa.runtime.decider import ALONE, Needs
+from fastsa.runtime.decision import Decision
 
 PLANNING = 5
 """A plan is waited for this many times as long as a rank, and the planner's time limit."""

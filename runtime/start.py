@@ -14,7 +14,8 @@ from fastsa.errors import FastsaError
 from fastsa.profiler.region import compile_region
 from fastsa.runtime import aot_cache
 from fastsa.runtime.aot_cache import Lookup, Made
-from fastsa.runtime.decision import Decision, recall
+from fastsa.runtime.decider import recall
+from fastsa.runtime.decision import Decision
 
 if TYPE_CHECKING:
     from fastsa.runtime.job import Job

@@ -19,7 +19,7 @@ from fastsa.planner.solve import plan
 from fastsa.planner.validation import validate
 from fastsa.profiler.capture import Capture, capture
 from fastsa.profiler.region import Modules, Region, compile_region
-from fastsa.runtime.decision import base_plan
+from fastsa.runtime.decider import base_plan
 from fastsa.runtime.partition import partition
 
 STEPS = 3

@@ -24,10 +24,10 @@ def break_(module: str, name: str) -> None:
 
 
 BROKEN = {
-    "planner": ("fastsa.runtime.decision", "plan"),
+    "planner": ("fastsa.runtime.decider", "plan"),
     "solver": ("fastsa.planner.solve", "_core.solve"),
-    "validator": ("fastsa.runtime.decision", "validate"),
-    "timing": ("fastsa.runtime.decision", "measure"),
+    "validator": ("fastsa.runtime.decider", "validate"),
+    "timing": ("fastsa.runtime.subject", "measure"),
     "partition": ("fastsa.runtime.partition", "_check_order"),
     "recorder": ("fastsa.runtime.check", "recorder"),
     "dynamo": ("torch._dynamo.symbolic_convert", "InstructionTranslator.run"),
