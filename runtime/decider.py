@@ -1,0 +1,343 @@
+"""Decider: which plan a subject gets under a budget, found in the store or made now."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+import torch
+
+from fastsa.cache.keys import PlanKey
+from fastsa.cache.sharing import sharing
+from fastsa.cache.store import Store
+from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget
+from fastsa.planner.budget import format_bytes
+from fastsa.planner.graph import Graph
+from fastsa.planner.plan import Plan
+from fastsa.planner.solve import PLANNER_VERSION, certify, plan
+from fastsa.planner.step import region_names, step_order
+from fastsa.planner.tied import is_tied
+from fastsa.planner.validation import validate
+from fastsa.profiler.device import available_bytes, device_name, versions
+from fastsa.profiler.generators import state_bytes
+from fastsa.profiler.resident import live_bytes
+from fastsa.runtime.background import background
+from fastsa.runtime.decision import Decision
+from fastsa.runtime.settings import Settings
+from fastsa.runtime.subject import Subject, if_possible, known
+from fastsa.runtime.turn import Turn
+
+CLOSE_ENOUGH = 0.98  # a stored plan made for at least this share of the budget is not planned again
+CLOSE_ENOUGH_AUTO = 0.75  # what a device has free is never the same twice
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """What other ranks of the job need of a plan made on this one.
+
+    The fullest of them holds `extra_resident_bytes` more than this one; `free_bytes` is the least
+    that any may have, for a budget of `auto`.
+    """
+
+    extra_resident_bytes: int = 0
+    free_bytes: int | None = None
+
+
+ALONE = Needs()
+
+
+def decide(
+    what: Subject,
+    settings: Settings,
+    store: Store | None,
+    *,
+    budget_bytes: int | None = None,
+    needs: Needs = ALONE,
+) -> Decision:
+    """Look a plan up, or make one within the time limit and store it.
+
+    `budget_bytes` is what an earlier decision of the job made of the budget: a share or `auto`
+    means one number for the whole job. `needs` is what the job's other ranks need. Raises
+    InfeasibleBudget, unless `settings.best_effort`, when the plan with the lowest peak is taken.
+    """
+    return _Decider(what, settings, store, needs).decide(budget_bytes)
+
+
+def provisional(what: Subject, settings: Settings, store: Store | None) -> Decision:
+    """The plan with the lowest peak found, for a region of a step that is not known yet."""
+    return _Decider(what, settings, store, ALONE).lowest()
+
+
+def recall(
+    captured_hash: str,
+    device: torch.device,
+    settings: Settings,
+    store: Store,
+    *,
+    model: str,
+    shape: str,
+    budget_bytes: int | None = None,
+) -> Decision | None:
+    """What `decide` would say of a graph captured earlier; None if it would measure or plan."""
+    what = known(captured_hash, device, store, model=model, shape=shape)
+    return None if what is None else _Decider(what, settings, store, ALONE).recall(budget_bytes)
+
+
+def keep_for(step: Graph, decision: Decision, store: Store | None) -> str | None:
+    """Store a plan as one of the step that was then recorded. Returns its id, if it is stored."""
+    if store is None or not decision.plan.fits:
+        return None
+    names = {name for name in region_names(step) if name}
+    if not all(decision.covers(name) or decision.captured_hash == name for name in names):
+        return None
+    order = step_order(step, {name: decision.order(name) for name in names})
+    local = decision.budget_bytes - step.resident_bytes
+    made = certify(
+        step,
+        order,
+        max(0, local),
+        planner=decision.plan.planner,
+    )
+    key = PlanKey.of(
+        step.hash(), device=decision.device, versions=decision.versions, planner=PLANNER_VERSION
+    )
+    sharing().plan_made(made, key)
+    plan_id = store.add_plan(made, key)
+    if made.status != "optimal":
+        background(store.path).made(key, made.budget_bytes - decision.state_bytes)
+    return plan_id
+
+
+class _Decider:
+    def __init__(
+        self, what: Subject, settings: Settings, store: Store | None, needs: Needs
+    ) -> None:
+        self.what = what
+        self.settings = settings
+        self.needs = needs
+        self.store = store
+        self.device = what.device
+        self.name = device_name(what.device)
+        self.versions = versions()
+        self.summary = what.summary
+        self.graph = what.graph
+        self.resident = what.resident_bytes + needs.extra_resident_bytes
+        self.key = PlanKey.of(
+            self.graph.hash(), device=self.name, versions=self.versions, planner=PLANNER_VERSION
+        )
+        margin = store.margin(self.graph.hash(), self.name) if store else None
+        self.margin = margin.bytes if margin else 0
+        self.unkept_margin = 0
+
+    def lowest(self) -> Decision:
+        base = base_plan(self.graph)
+        made = self.make(base.minimum_budget_bytes, None)
+        peak = self.resident + made.peak_bytes
+        lowest = self.decision(made, None, "made", peak, self.resident + base.peak_bytes)
+        return msgspec.structs.replace(lowest, is_provisional=True)
+
+    def recall(self, budget_bytes: int | None) -> Decision | None:
+        budget, unplanned = self.budget(budget_bytes)
+        local = self.local(budget)
+        found = self.found(local)
+        if found is None or not self.good_enough(found[0], local):
+            return None
+        return self.decision(*found, "found", budget, unplanned)
+
+    def local(self, budget: int) -> int:
+        """What a budget leaves for the plan's own bytes, in bytes."""
+        return budget - self.resident - self.margin
+
+    def states(self, chosen: Plan) -> int:
+        """Bytes of generator states that a plan's repeats run from, which are no values of it."""
+        return state_bytes(self.graph, chosen.sequence, self.device)
+
+    def budget(self, budget_bytes: int | None) -> tuple[int, int]:
+        """The budget and the unplanned peak, in bytes of the whole process."""
+        base = base_plan(self.graph)
+        unplanned = self.resident + base.peak_bytes
+        if self.summary:
+            unplanned = self.summary.peak_bytes + self.needs.extra_resident_bytes
+        return budget_bytes or self.budget_bytes(unplanned), unplanned
+
+    def decide(self, budget_bytes: int | None) -> Decision:
+        budget, unplanned = self.budget(budget_bytes)
+        local = self.local(budget)
+        found = self.found(local)
+        if found is None or not self.good_enough(found[0], local):
+            found = self.found(local) if self.fetched(local) else found
+        if found is not None and self.good_enough(found[0], local):
+            return self.decision(*found, "found", budget, unplanned)
+        if self.store is None:
+            return self.planned(local, found, budget, unplanned)
+        with Turn(self.store, self.key, max(0, local), self.settings.time_limit) as turn:
+            found = self.found(local) if turn.has_waited else found
+            if found is not None and self.good_enough(found[0], local):
+                turn.plan_id = found[1]
+                return self.decision(*found, "found", budget, unplanned)
+            background(self.store.path).plans(self.settings.time_limit)
+            decided = self.planned(local, found, budget, unplanned)
+            turn.plan_id = decided.plan_id
+            return decided
+
+    def fetched(self, local: int) -> bool:
+        """Whether other machines had plans that were not in the store."""
+        if self.store is None or local <= 0:
+            return False
+        return sharing().fetch_plan(self.store, self.graph, self.key, local)
+
+    def planned(
+        self, local: int, found: tuple[Plan, str] | None, budget: int, unplanned: int
+    ) -> Decision:
+        """Plan, from what was found if anything was."""
+        made = self.make(local, found[0] if found else None)
+        if found is not None and (not made.fits or found[0].seconds <= made.seconds):
+            return self.decision(*found, "found", budget, unplanned)
+        if not made.fits and self.margin:
+            # Better a plan that may take more than predicted than none.
+            self.margin, self.unkept_margin = 0, self.margin
+            return self.decide(budget)
+        if not made.fits:
+            made = self.unmet(made, budget)
+        plan_id = self.keep(made)
+        if self.store is not None and made.fits and made.status != "optimal":
+            background(self.store.path).made(self.key, local - self.states(made))
+        return self.decision(made, plan_id, "made", budget, unplanned)
+
+    def budget_bytes(self, unplanned: int) -> int:
+        budget = self.settings.budget
+        if budget.kind != "auto":
+            return budget.resolve(unplanned)
+        free = available_bytes(self.device, live_bytes(self.device))
+        if free is None:
+            raise FastsaError("nobody can say what this device has free", hint="give a size")
+        return free if self.needs.free_bytes is None else min(free, self.needs.free_bytes)
+
+    def found(self, local: int) -> tuple[Plan, str] | None:
+        """The fastest stored plan within a budget, and its id."""
+
+        def usable(stored: Plan) -> bool:
+            return self.legal(stored) and self.fits(stored, local)
+
+        if self.store is None or local <= 0:
+            return None
+        stored = self.store.find_plan(self.key, local, usable)
+        return None if stored is None else (stored.plan, stored.id)
+
+    def fits(self, found: Plan, local: int) -> bool:
+        """Whether a plan is within a budget together with the states that it needs."""
+        return found.fits and found.peak_bytes + self.states(found) <= local
+
+    def legal(self, stored: Plan) -> bool:
+        try:
+            validate(self.graph, stored)
+        except IllegalPlan:
+            return False
+        return is_tied(self.graph, stored)
+
+    def good_enough(self, found: Plan, local: int) -> bool:
+        """Whether planning again could not gain much over the fastest stored plan that fits."""
+        if found.status == "optimal" or found.extra_seconds <= 0:
+            return True
+        is_auto = self.settings.budget.kind == "auto"
+        close = CLOSE_ENOUGH_AUTO if is_auto else CLOSE_ENOUGH
+        if found.budget_bytes >= close * (local - self.states(found)):  # as `make` leaves room
+            return True
+        # A curve has been searched at every budget: what is found is no slower than its plan.
+        return self.store is not None and self.store.has_curve(self.key, local, found.base_seconds)
+
+    def make(self, local: int, warm_start: Plan | None) -> Plan:
+        made = self.searched(local, warm_start)
+        if made.fits and not self.fits(made, local):
+            return self.searched(local - self.states(made), None)
+        return made
+
+    def searched(self, local: int, warm_start: Plan | None) -> Plan:
+        return plan(
+            self.graph,
+            max(0, local),
+            time_limit=self.settings.time_limit,
+            threads=self.settings.threads,
+            seed=self.settings.seed,
+            warm_start=warm_start,
+        )
+
+    def unmet(self, made: Plan, budget: int) -> Plan:
+        """The plan with the lowest peak found, to train with all the same, or InfeasibleBudget."""
+        lowest = made
+        if made.status == "infeasible":
+            lowest = self.make(made.minimum_budget_bytes, None)
+        if not self.settings.best_effort:
+            raise infeasible(self.graph, lowest, budget, self.resident, self.states(lowest))
+        return lowest
+
+    def keep(self, made: Plan) -> str | None:
+        sharing().plan_made(made, self.key)
+        store = self.store
+        if store is None:
+            return None
+        return if_possible(lambda: store.add_plan(made, self.key), "the plan")
+
+    def decision(
+        self,
+        chosen: Plan,
+        plan_id: str | None,
+        origin: Literal["found", "made"],
+        budget: int,
+        unplanned: int,
+    ) -> Decision:
+        seconds = self.summary.step_seconds if self.summary else None
+        return Decision(
+            plan=chosen,
+            plan_id=plan_id,
+            origin=origin,
+            graph=self.graph,
+            device=self.name,
+            versions=self.versions,
+            budget_bytes=budget,
+            resident_bytes=self.resident,
+            unplanned_peak_bytes=unplanned,
+            unplanned_step_seconds=self.graph.base_seconds if seconds is None else seconds,
+            profiled=self.summary is not None,
+            timed=seconds is not None,
+            model=self.what.model,
+            shape=self.what.shape,
+            captured_hash=self.what.captured_hash,
+            state_bytes=self.states(chosen),
+            margin_bytes=self.margin,
+            unkept_margin_bytes=self.unkept_margin,
+            verdict=self.store.verdict_on(plan_id) if self.store and plan_id else None,
+        )
+
+
+def base_plan(graph: Graph) -> Plan:
+    """The unplanned order as a plan: its peak is the base peak."""
+    return plan(graph, (1 << 63) - 1, time_limit=0.0, iterations=0)
+
+
+def infeasible(
+    graph: Graph, lowest: Plan, budget: int, resident: int, states: int
+) -> InfeasibleBudget:
+    """The error for a budget that is not met: the minimum, the op that sets it, what is reached."""
+    minimum = resident + lowest.minimum_budget_bytes
+    op = graph.ops[lowest.minimum_budget_op]
+    where = " ".join(("", *(part for part in (op.module, op.source) if part)))
+    floor = (
+        f"the minimum is {format_bytes(minimum)} ({format_bytes(resident)} resident + "
+        f"{format_bytes(lowest.minimum_budget_bytes)} for {op.target}{where})"
+    )
+    enough = rounded_up(resident + lowest.peak_bytes + states)
+    if budget < minimum:
+        what = f"a budget of {format_bytes(budget)} cannot be met: {floor}"
+    else:
+        seconds = f"{lowest.planner.wall_seconds:.1f} s"
+        what = f"no plan within {format_bytes(budget)} was found in {seconds}: {floor}"
+    return InfeasibleBudget(
+        f"{what}, the lowest peak found is {enough}",
+        hint=f"give {enough}, more --time-limit, or --best-effort to train at the lowest peak",
+    )
+
+
+def rounded_up(size: int) -> str:
+    """Bytes as a budget that is no smaller."""
+    return f"{math.ceil(size / 2**20 * 100) / 100:.2f} MiB"
