@@ -19,7 +19,8 @@ def describe(plan: Plan, graph: Graph, made_of: str) -> str:
 
 
 def _lines(plan: Plan, graph: Graph, made_of: str) -> Iterator[tuple[str, str]]:
-    yield "budget", f"{text.of_bytes(plan.budget_bytes)} for the step's own values: {made_of}"
+    budget = text.of_bytes(plan.budget_bytes) if plan.budget_bytes > 0 else "nothing"
+    yield "budget", f"{budget} for the step's own values: {made_of}"
     if plan.status == "infeasible":
         yield "peak", f"{text.of_bytes(plan.base_peak_bytes)} unplanned, predicted"
     else:
@@ -37,7 +38,8 @@ def _lines(plan: Plan, graph: Graph, made_of: str) -> Iterator[tuple[str, str]]:
         )
         yield (
             "bound",
-            f"no plan takes less than {text.of_seconds(plan.lower_bound_seconds)} more, assuming "
+            f"no plan{'' if plan.fits else ' that fits'} takes less than "
+            f"{text.of_seconds(plan.lower_bound_seconds)} more, assuming "
             + plan.lower_bound_assumes,
         )
     yield "minimum", f"{text.of_bytes(plan.minimum_budget_bytes)}, set by {_culprit(plan, graph)}"

@@ -17,6 +17,9 @@ from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 
 REGIONS = "regions"
+OUTSIDE_TARGET = "fastsa.outside"
+"""Target of ops that stand for code around the regions."""
+
 _HINT = "record a profile again"
 
 

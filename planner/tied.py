@@ -17,6 +17,7 @@ from fastsa.planner.graph import Graph, Op, Segment, Value
 from fastsa.planner.plan import Plan
 from fastsa.planner.solve import Cancel, certify, search
 from fastsa.planner.step import (
+    OUTSIDE_TARGET,
     Order,
     calls_of,
     ops_by_segment,
@@ -148,7 +149,7 @@ def _call_graph(graph: Graph, name: str) -> Graph:
         )
 
     count = len(ops[forward])
-    outside = Op(count, "fastsa.outside", 1, 0.0, (), (token,), recomputable=False)
+    outside = Op(count, OUTSIDE_TARGET, 1, 0.0, (), (token,), recomputable=False)
     local_ops = [local(i, op, 0) for i, op in enumerate(ops[forward])]
     local_ops.append(outside)
     local_ops += [local(i, op, 2) for i, op in enumerate(ops[backward], count + 1)]

@@ -18,11 +18,11 @@ from torch.utils import _pytree as pytree
 
 from fastsa.errors import CaptureFailed
 from fastsa.planner.graph import Graph, Op, Segment, Value
+from fastsa.planner.step import OUTSIDE_TARGET
 from fastsa.profiler.source import module_path, source_line
 
 FORWARD, OUTSIDE, BACKWARD = 0, 1, 2
 SEGMENTS = (Segment("forward", 0), Segment("outside", 1), Segment("backward", 0))
-OUTSIDE_TARGET = "fastsa.outside"
 """The eager code between a region's forward and its backward: reads outputs, makes tangents."""
 
 PURE_NAMESPACES = frozenset({"aten", "prims", "_operator"})

@@ -15,14 +15,13 @@ from typing import Generic
 import torch
 
 from fastsa.planner.graph import Graph, Op, Segment, Value
-from fastsa.planner.step import REGIONS
+from fastsa.planner.step import OUTSIDE_TARGET, REGIONS
 from fastsa.profiler.allocator import Event, net
 from fastsa.profiler.blocks import Block, Blocks
 from fastsa.profiler.calls import Call, R, stretch_name
 from fastsa.profiler.capture import (
     BACKWARD,
     FORWARD,
-    OUTSIDE_TARGET,
     Capture,
     inputs_read,
     inputs_written,

@@ -21,7 +21,7 @@ def planned(decision: Decision) -> str:
     step = max(0, decision.budget_bytes - decision.resident_bytes - margin)
     resident = "measured" if decision.profiled else "estimated"
     lines = [
-        f"fastsa: plan {decision.origin}{_name(decision)}: {plan.status}, "
+        f"fastsa: plan {decision.origin}{_name(decision)}: {plan.status.replace('_', ' ')}, "
         f"{_percent(plan.extra_seconds, plan.base_seconds)} extra time predicted",
         f"  budget    {format_bytes(decision.budget_bytes)} = "
         f"{format_bytes(decision.resident_bytes)} resident ({resident}) + "
@@ -76,15 +76,17 @@ def _baseline(decision: Decision) -> str:
     unplanned = f"{decision.unplanned_step_seconds:.3f} s unplanned"
     if decision.timed:
         return f"{unplanned}, measured when profiled"
-    return f"{unplanned}, the sum of its op times"
+    return f"{unplanned}, the sum of the times of the captured ops"
 
 
 def _over(run: Run) -> list[str]:
     measured = run.measured_peak_bytes
-    if measured is None or measured <= run.budget_bytes:
+    peak = run.predicted_peak_bytes if measured is None else measured
+    if peak <= run.budget_bytes:
         return []
-    over = format_bytes(measured - run.budget_bytes)
-    return [f"  OVER      the measured peak is {over} above the budget"]
+    known = "predicted" if measured is None else "measured"
+    over = format_bytes(peak - run.budget_bytes)
+    return [f"  OVER      the {known} peak is {over} above the budget"]
 
 
 def _name(decision: Decision) -> str:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fastsa.planner.budget import format_bytes
+from fastsa.planner.explain import peak
+from fastsa.planner.explain.order import Order
+from fastsa.planner.graph import Graph
+from fastsa.planner.native import native
+from fastsa.planner.step import OUTSIDE_TARGET
 from fastsa.profiler.profile import Profile
+
+WORTH_SAYING = 0.25  # of the peak
 
 
 def summary(profile: Profile, identity: str) -> str:
@@ -29,11 +36,25 @@ def _lines(profile: Profile, name: str) -> Iterator[str]:
         f"  captured  {ops} ops in {len(profile.regions)} region(s), "
         f"{profile.timeline.events} allocator events"
     )
+    if profile.graph is not None:
+        yield from _outside(profile.graph)
     for sentence in profile.missing:
         yield f"  missing   {sentence}"
     if profile.ended is not None:
         yield f"  ended     {profile.ended}"
     yield from _next(profile, name)
+
+
+def _outside(graph: Graph) -> Iterator[str]:
+    base = native(graph).base_order()
+    unplanned = peak.of(Order(graph, base.sequence, base.segment_starts))
+    share = peak.made_by(OUTSIDE_TARGET, unplanned) / max(1, unplanned.bytes)
+    if share >= WORTH_SAYING:
+        yield (
+            f"  outside   {share:.0%} of the step's own peak is of code that was not captured: no "
+            "plan changes it"
+        )
+        yield "            (TORCH_LOGS=graph_breaks shows where torch could not capture)"
 
 
 def _next(profile: Profile, name: str) -> Iterator[str]:

@@ -80,7 +80,10 @@ def _identical(identical: bool | None) -> str:
 
 def _doubt(verdict: Verdict) -> str:
     if verdict.deterministic is False:
-        return ", but the script itself is not deterministic: without a plan it differs, too"
+        return (
+            ", but without a plan it differs from itself, too: the script, or torch's compiled "
+            "graph of it, is not deterministic here"
+        )
     return ""
 
 

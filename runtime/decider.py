@@ -16,7 +16,7 @@ from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.planner.solve import PLANNER_VERSION, certify, plan
-from fastsa.planner.step import region_names, step_order
+from fastsa.planner.step import OUTSIDE_TARGET, region_names, step_order
 from fastsa.planner.tied import is_tied
 from fastsa.planner.validation import validate
 from fastsa.profiler.device import available_bytes, device_name, versions
@@ -320,11 +320,9 @@ def infeasible(
 ) -> InfeasibleBudget:
     """The error for a budget that is not met: the minimum, the op that sets it, what is reached."""
     minimum = resident + lowest.minimum_budget_bytes
-    op = graph.ops[lowest.minimum_budget_op]
-    where = " ".join(("", *(part for part in (op.module, op.source) if part)))
     floor = (
         f"the minimum is {format_bytes(minimum)} ({format_bytes(resident)} resident + "
-        f"{format_bytes(lowest.minimum_budget_bytes)} for {op.target}{where})"
+        f"{format_bytes(lowest.minimum_budget_bytes)} for {_culprit(graph, lowest)})"
     )
     enough = rounded_up(resident + lowest.peak_bytes + states)
     if budget < minimum:
@@ -332,10 +330,19 @@ def infeasible(
     else:
         seconds = f"{lowest.planner.wall_seconds:.1f} s"
         what = f"no plan within {format_bytes(budget)} was found in {seconds}: {floor}"
+    # Of a step that was never seen it is the first part.
+    rest = "" if region_names(graph) else "; if the step has other models, profile it first"
     return InfeasibleBudget(
         f"{what}, the lowest peak found is {enough}",
-        hint=f"give {enough}, more --time-limit, or --best-effort to train at the lowest peak",
+        hint=f"give {enough}, more --time-limit, or --best-effort to train at the lowest peak"
+        + rest,
     )
+
+
+def _culprit(graph: Graph, lowest: Plan) -> str:
+    op = graph.ops[lowest.minimum_budget_op]
+    target = "code that was not captured" if op.target == OUTSIDE_TARGET else op.target
+    return " ".join((target, *(part for part in (op.module, op.source) if part)))
 
 
 def rounded_up(size: int) -> str:

@@ -84,6 +84,11 @@ def of(order: Order) -> Peak:
     )
 
 
+def made_by(target: str, peak: Peak) -> int:
+    """Bytes at the peak that ops of one target have made, or take as workspace."""
+    return sum(group.bytes for group in peak.by_target if group.label == target)
+
+
 def _workspace(label: str, bytes: int) -> list[Share]:
     return [Share(label, bytes, count=0)] if bytes else []
 

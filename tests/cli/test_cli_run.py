@@ -85,7 +85,7 @@ def test_a_profile_without_a_step_time(desk: Desk) -> None:
     done = desk.fastsa("run", "--budget", "80%", *QUICK, "plain.py")
     assert done.returncode == 0
     assert "unplanned (measured)" in done.stderr
-    assert "s unplanned, the sum of its op times" in done.stderr
+    assert "s unplanned, the sum of the times of the captured ops" in done.stderr
     (run,) = runs(desk)
     assert run.predicted_step_seconds > 0
 
