@@ -10,14 +10,13 @@ import random
 import sqlite3
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fastsa.cache import location, schema
-from fastsa.errors import BadInput, StoreUnusable
+from fastsa.errors import BadInput, StoreUnusable, warn
 
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 MAGIC = b"SQLite format 3\0"
@@ -248,12 +247,7 @@ class Connection:
             if not self._looks_like_a_store():
                 raise self._unusable("it is no database; fastsa leaves it alone")
             moved = self._rename_all()
-        warnings.warn(
-            f"fastsa: {self.path} was damaged and is now {moved.name}; a fresh store is in its"
-            " place",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        warn(f"{self.path} was damaged and is now {moved.name}; a fresh store is in its place")
 
     def _looks_like_a_store(self) -> bool:
         # A mistyped FASTSA_STORE may name anything, a person's script for one.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import TypeVar
@@ -14,7 +13,7 @@ from fastsa.cache.keys import PlanKey
 from fastsa.cache.remote import Remote, Unreachable
 from fastsa.cache.shared import Shared
 from fastsa.cache.store import Store
-from fastsa.errors import BadInput, FastsaWarning
+from fastsa.errors import BadInput, warn
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 
@@ -85,8 +84,7 @@ class Sharing:
             return None if shared is None else work(shared)
         except Unreachable as error:
             self._is_over = True
-            text = f"fastsa: the remote is not used: {error.message}"
-            warnings.warn(text, FastsaWarning, stacklevel=2)
+            warn(f"the remote is not used: {error.message}")
             return None
 
 
@@ -95,7 +93,7 @@ def sharing() -> Sharing:
     try:
         return _sharing(config.user_value("remote").value)
     except BadInput as error:
-        warnings.warn(f"fastsa: the remote is not used: {error}", FastsaWarning, stacklevel=2)
+        warn(f"the remote is not used: {error}")
         return _sharing(None)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from typing import Literal
 import msgspec
 
 MAX_RECORDS = 512  # the oldest go
+MAX_BYTES = 1 << 20  # of one
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +38,7 @@ class Starts:
     def get(self, key: str) -> Start | None:
         """The record of a key, None if there is none that can be read."""
         try:
-            return msgspec.json.decode(self._path(key).read_bytes(), type=Start)
+            return msgspec.json.decode(self._read(self._path(key)), type=Start)
         except (OSError, msgspec.MsgspecError, UnicodeError):
             return None
 
@@ -44,10 +46,24 @@ class Starts:
         """Keep a record; without a word if it cannot be kept."""
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._check_owner()
             self._write(self._path(key), msgspec.json.encode(start))
             self._prune()
         except OSError:
             return
+
+    def _read(self, path: Path) -> bytes:
+        """Of a plain file in the user's own folder: a pipe would never end, nor would a device."""
+        self._check_owner()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123  of a descriptor
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(f"{path} is no file")
+            return file.read(MAX_BYTES)
+
+    def _check_owner(self) -> None:
+        if self.folder.lstat().st_uid != os.getuid():
+            raise PermissionError(f"{self.folder} is another user's")
 
     def _path(self, key: str) -> Path:
         assert re.fullmatch("[0-9a-f]+", key)

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import click
 
+from fastsa.cli.tell import settle, tell
 from fastsa.errors import FastsaError
 
 DEBUG = "FASTSA_DEBUG"
@@ -32,6 +33,8 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
         script()
     except FastsaError as error:
         sys.exit(_told(error))
+    finally:
+        settle()
     sys.exit(0)
 
 
@@ -69,7 +72,7 @@ def _told(error: FastsaError) -> int:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    tell(line)
 
 
 def _forget_stdout() -> None:

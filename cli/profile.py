@@ -20,6 +20,7 @@ from fastsa.cli.script_options import (
     rank_in_environment,
     script_arguments,
 )
+from fastsa.cli.tell import tell
 from fastsa.errors import BadInput, FastsaError, reason
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _accompany(keep_running: bool, module: bool, script: str, arguments: tuple[s
     from fastsa.profiler.together import EndTogether
 
     with suppress(StopScript), nullcontext() if keep_running else EndTogether():
-        run_script(script, arguments, module=module)
+        run_script(script, arguments, module=module, for_good=True)
 
 
 def _profile(
@@ -110,7 +111,7 @@ def _profile(
     process = os.getpid()
     try:
         with cupy_pool(cupy_on_torch), together, recorder:
-            run_script(script, arguments, module=module)
+            run_script(script, arguments, module=module, for_good=True)
     except StopScript:
         pass
     except BadInput:
@@ -132,9 +133,9 @@ def _keep_beside(ending: BaseException, recorder: Recorder, path: Path | None) -
     try:
         _keep(recorder, path)
     except FastsaError as error:
-        click.echo(f"fastsa: the profile is not stored: {error.message}", err=True)
+        tell(f"fastsa: the profile is not stored: {error.message}")
     except Exception as error:  # noqa: BLE001  without memory anything may fail
-        click.echo(f"fastsa: the profile is not stored: {reason(error)}", err=True)
+        tell(f"fastsa: the profile is not stored: {reason(error)}")
     finally:
         signal.signal(signal.SIGINT, pressed)
 
@@ -147,17 +148,17 @@ def _keep(recorder: Recorder, path: Path | None) -> None:
     if recorder.shortage is not None:
         _keep_shortage(recorder.shortage, path)
     if recorder.note is not None:
-        click.echo(f"fastsa: {recorder.note}", err=True)
+        tell(f"fastsa: {recorder.note}")
     profile = recorder.profile()
     if recorder.shortage is not None and (profile is None or not profile.regions):
         return  # all there is to tell is told
     if profile is None:
-        click.echo(f"fastsa: nothing recorded: {recorder.shortfall()}", err=True)
+        tell(f"fastsa: nothing recorded: {recorder.shortfall()}")
         return
     with Store.open(path) as store:
         identity = store.add_profile(profile)
     _share(profile)
-    click.echo(summary(profile, identity), err=True)
+    tell(summary(profile, identity))
 
 
 def _share(profile: Profile) -> None:
@@ -181,7 +182,7 @@ def _keep_shortage(shortage: Profile, path: Path | None) -> None:
     with Store.open(path) as store:
         identity = store.add_profile(shortage)
     requested = requested_bytes(shortage.ended or "")
-    click.echo(summary(shortage, identity, requested_bytes=requested), err=True)
+    tell(summary(shortage, identity, requested_bytes=requested))
 
 
 def _progress(text: str) -> None:

@@ -17,6 +17,7 @@ from fastsa.cli.script_options import (
     quiet_torch,
     script_arguments,
 )
+from fastsa.cli.tell import tell
 from fastsa.errors import FastsaError
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ def _run(
     from fastsa.runtime.launch import Launch
 
     if disabled():
-        click.echo("fastsa: switched off by FASTSA_DISABLE: training unplanned", err=True)
-        run_script(script, arguments, module=module)
+        tell("fastsa: switched off by FASTSA_DISABLE: training unplanned")
+        run_script(script, arguments, module=module, for_good=True)
         return
     job = Job(settings)
     job.on_planned = partial(_tell_plan, job)
-    launch: Launch = Launch(job, script, arguments, module=module)
+    launch: Launch = Launch(job, script, arguments, module=module, for_good=True)
     process = os.getpid()
     try:
         with cupy_pool(cupy_on_torch):
@@ -93,16 +94,16 @@ def _run(
         if os.getpid() == process and not isinstance(sys.exception(), FastsaError):
             if not job.ranks.rank:
                 for line in ending(job.decisions, job.run, launch.trained):
-                    click.echo(line, err=True)
+                    tell(line)
                 if launch.sharded and job.run is not None:
                     calls = [region.calls for region in job.regions]
-                    click.echo(sharded(calls, job.run.steps), err=True)
+                    tell(sharded(calls, job.run.steps))
             if launch.shortage is not None:
-                click.echo(out_of_memory.summary(**vars(launch.shortage)), err=True)
+                tell(out_of_memory.summary(**vars(launch.shortage)))
 
 
 def _tell_plan(job: Job, decision: Decision) -> None:
     from fastsa.report.ran import planned
 
     if not job.ranks.rank:  # the others have the same
-        click.echo(planned(decision), err=True)
+        tell(planned(decision))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +11,19 @@ from typing import Any, TypeVar
 
 import click
 
+from fastsa.config import LONGEST
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Seconds(click.FloatRange):
+    """A range that `nan` is outside of."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises BadParameter."""
+        if math.isnan(seconds := super().convert(value, param, ctx)):
+            self.fail("nan is no number of seconds", param, ctx)
+        return seconds
 
 
 def script_arguments(function: F) -> F:
@@ -37,7 +50,7 @@ def planning_options(function: F) -> F:
         ),
         click.option(
             "--seed",
-            type=click.IntRange(min=0),
+            type=click.IntRange(0, 2**63 - 1),
             default=0,
             show_default=True,
             help="Of the random choices.",
@@ -51,7 +64,7 @@ def planning_options(function: F) -> F:
         ),
         click.option(
             "--time-limit",
-            type=click.FloatRange(min=0),
+            type=Seconds(0, LONGEST),
             default=5.0,
             show_default=True,
             help="Seconds of planning if no stored plan serves.",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from fastsa.errors import FastsaWarning, reason
+from fastsa.errors import reason, warn
 from fastsa.integrations.metrics import metrics
 
 PREFIX = "fastsa/"
@@ -29,6 +28,4 @@ class FastsaCallback(Callback):
             pl_module.log_dict(metrics(PREFIX), on_step=True, on_epoch=False)
         except Exception as error:  # noqa: BLE001  a report must not stop the training
             self._failed = True
-            warnings.warn(
-                f"fastsa: nothing is logged: {reason(error)}", FastsaWarning, stacklevel=2
-            )
+            warn(f"nothing is logged: {reason(error)}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import OptimizedModule
 from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
 from fastsa.profiler.threads import alone
@@ -30,6 +31,12 @@ def obstacle(module: nn.Module, arguments: object) -> str | None:
     with alone() as is_alone:
         # What other threads run would be captured too, or behave as if it were.
         return None if is_alone else "other threads are at work"
+
+
+def is_untraceable(argument: object) -> bool:
+    """Whether an argument is a tensor of a class, or has one in it, that torch cannot trace."""
+    leaves = tree_leaves(argument)
+    return any(_is_subclass(leaf) and not is_traceable_wrapper_subclass(leaf) for leaf in leaves)
 
 
 def _is_subclass(leaf: object) -> bool:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
-import warnings
 from collections.abc import Iterator, MutableMapping
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 import torch
 
-from fastsa.errors import FastsaWarning
+from fastsa.errors import warn
 from fastsa.profiler.after_import import AfterImport
 from fastsa.profiler.allocator import Event
 
@@ -150,7 +149,7 @@ def _release(address: int, device: int) -> None:
 
 
 def _warn(why: str) -> None:
-    warnings.warn(f"fastsa: CuPy keeps its own pool: {why}", FastsaWarning, stacklevel=2)
+    warn(f"CuPy keeps its own pool: {why}")
 
 
 def _hook(cupy: Any, events: list[Event], index: int) -> Any:

@@ -25,13 +25,12 @@ from fastsa.planner.solve import plan
 from fastsa.profiler.capture import capture, rounded
 from fastsa.profiler.data_parallel import computed
 from fastsa.profiler.generators import state_bytes
+from fastsa.profiler.in_place import is_compiled, traceable
 from fastsa.profiler.region import (
     Modules,
     Region,
     compile_region,
     first_line,
-    is_compiled,
-    traceable,
 )
 
 SEARCH_SECONDS = 1.0

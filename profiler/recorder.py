@@ -36,6 +36,7 @@ from fastsa.profiler.data_parallel import computed, in_one_piece
 from fastsa.profiler.device import device_name
 from fastsa.profiler.fragmentation import fragmentation
 from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls, parameters
+from fastsa.profiler.in_place import compile_in_place, compiled_model, put_back
 from fastsa.profiler.nvml import DeviceWatch, watch
 from fastsa.profiler.out_of_memory import origin
 from fastsa.profiler.profile import Fragmentation, Profile
@@ -43,11 +44,8 @@ from fastsa.profiler.recorded import Recorded
 from fastsa.profiler.recording import Recording
 from fastsa.profiler.region import (
     Region,
-    compile_in_place,
     compile_region,
-    compiled_model,
     first_line,
-    put_back,
 )
 from fastsa.profiler.script import StopScript, stop_script
 from fastsa.profiler.shortage import snapshot_profile, with_minimum
@@ -261,7 +259,7 @@ class Recorder:
         if not self._is_capturable(module, (args, kwargs)):
             return call()
         self._compiled.append(module)
-        return compile_in_place(module, self._backend, call, self._not_captured)
+        return compile_in_place(module, self._backend, call, partial(self._not_captured, module))
 
     def _is_capturable(self, module: nn.Module, arguments: object) -> bool:
         why = obstacle(module, arguments)
@@ -312,8 +310,13 @@ class Recorder:
             if not self.keep_running:
                 self.stop()
 
-    def _not_captured(self, error: TorchDynamoException) -> None:
+    def _not_captured(
+        self, module: nn.Module, error: TorchDynamoException, call: Callable[[], Any]
+    ) -> Any:
+        result = call()
+        put_back(module)
         self._has_problem(f"the model cannot be captured: {first_line(error)}")
+        return result
 
     def _has_problem(self, text: str) -> None:
         if text not in self.problems:

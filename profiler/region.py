@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
-from weakref import WeakKeyDictionary
 
-import torch
-from torch import fx, nn
-from torch._dynamo import convert_frame, trace_rules
+from torch import fx
+from torch._dynamo import convert_frame
 from torch._dynamo.backends.common import aot_autograd
-from torch._dynamo.eval_frame import OptimizedModule
-from torch._dynamo.exc import TorchDynamoException
-from torch._dynamo.external_utils import wrap_inline
 from torch._functorch.partitioners import default_partition
 from torch._guards import CompileContext, TracingContext
 from torch.fx.graph import _BoxedCodeGen
 
-from fastsa.errors import FastsaWarning
+from fastsa.errors import warn
 from fastsa.profiler.tangents import Tangents, write_down
 
 Boxed = Callable[[list[Any]], Sequence[Any]]
@@ -140,67 +134,6 @@ def _donate_nothing() -> None:
         context.fw_metadata.bw_donated_idxs = []
 
 
-def compile_in_place(
-    module: nn.Module,
-    backend: Callable[..., Any],
-    call: Callable[[], Any],
-    failed: Callable[[TorchDynamoException], None],
-) -> Any:
-    """Compile a module and make its first call.
-
-    If the tracer fails, the module and the random generators are put back, `failed` is told, and
-    the call is made as if nothing had happened.
-    """
-    state = _random_state()
-    _own.setdefault(module, module.__dict__.get(_IMPL))
-    # Not by setattr: a module may be strict about what it is given.
-    module.__dict__[_IMPL] = torch.compile(traceable(module), backend=backend)
-    try:
-        return call()
-    except TorchDynamoException as error:
-        put_back(module)
-        failed(error)
-        _restore_random_state(state)
-        return call()
-
-
-def put_back(module: nn.Module) -> None:
-    """Undo `compile_in_place`: what the script itself has compiled is back."""
-    own = _own.pop(module, None)
-    module.__dict__.pop(_IMPL, None)
-    if own is not None:
-        module.__dict__[_IMPL] = own
-
-
-_IMPL = "_compiled_call_impl"
-_own: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()  # what the script put there
-
-
-def compiled_model(module: nn.Module) -> nn.Module | None:
-    """The model in what `torch.compile(model)` returns; None if it is another module.
-
-    One with hooks laid over the compiled model is left alone: they would not run.
-    """
-    if not isinstance(module, OptimizedModule):
-        return None
-    hooks = (module._forward_hooks, module._forward_pre_hooks)
-    backward_hooks = (module._backward_hooks, module._backward_pre_hooks)
-    return None if any((*hooks, *backward_hooks)) else module._orig_mod
-
-
-def is_compiled(module: nn.Module) -> bool:
-    """Whether somebody has compiled a module already."""
-    return isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
-
-
-def traceable(module: nn.Module) -> Callable[..., Any]:
-    """The call of a module as something the tracer does not pass over."""
-    # The tracer passes over torch's own files: a forward of torch's own (nn.Sequential) needs a
-    # frame around it. Other forwards are found by themselves, after the module's hooks.
-    call: Callable[..., Any] = module._call_impl
-    return wrap_inline(call) if trace_rules.check(module.forward) else call
-
-
 def next_frame() -> int:
     """The number that the tracer gives to the next function it meets."""
     return convert_frame.FRAME_COUNTER
@@ -220,17 +153,6 @@ def first_line(error: BaseException) -> str:
     """What an error says, without its pages of advice."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-def _random_state() -> tuple[torch.Tensor, list[torch.Tensor]]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    return torch.get_rng_state(), cuda
-
-
-def _restore_random_state(state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1]:
-        torch.cuda.set_rng_state_all(state[1])
 
 
 Hook = Callable[[list[Any]], None]
@@ -254,8 +176,18 @@ def boxed(module: fx.GraphModule) -> Boxed:
     return run
 
 
+_begun = 0
+
+
+def begun() -> int:
+    """How often a part of any region has begun to run in this process."""
+    return _begun
+
+
 def _told(run: Boxed, begins: Hook, ended: Hook) -> Boxed:
     def told(arguments: list[Any]) -> Sequence[Any]:
+        global _begun
+        _begun += 1
         _safely(begins, arguments)
         outputs = run(arguments)
         _safely(ended, outputs)
@@ -269,4 +201,4 @@ def _safely(hook: Callable[[Any], None], tensors: Sequence[Any]) -> None:
     try:
         hook(tensors)
     except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
-        warnings.warn(f"fastsa: {type(error).__name__}: {error}", FastsaWarning, stacklevel=2)
+        warn(f"{type(error).__name__}: {error}")

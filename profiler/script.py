@@ -7,8 +7,7 @@ import os
 import runpy
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -32,13 +31,16 @@ def stop_script() -> None:
     raise StopScript
 
 
-def run_script(target: str, arguments: Sequence[str], *, module: bool = False) -> None:
+def run_script(
+    target: str, arguments: Sequence[str], *, module: bool = False, for_good: bool = False
+) -> None:
     """Run a file, or a module as with `python -m`, with its own argv and import path.
 
     Whatever the script raises passes through, SystemExit included. Raises BadInput if there is no
-    such script. `sys.argv` and `sys.path` are put back.
+    such script. `sys.argv`, `sys.path` and `__main__` are put back, unless the process is the
+    script's `for_good`: then its threads and its functions at exit find them as it left them.
     """
-    argv, path = sys.argv, list(sys.path)
+    argv, path, main = sys.argv, list(sys.path), sys.modules["__main__"]
     try:
         sys.argv = [target, *arguments]
         if module:
@@ -47,8 +49,10 @@ def run_script(target: str, arguments: Sequence[str], *, module: bool = False) -
         else:
             _run_file(target)
     finally:
-        sys.argv = argv
-        sys.path[:] = path
+        if not for_good:
+            sys.argv = argv
+            sys.path[:] = path
+            sys.modules["__main__"] = main
 
 
 def _import_first_from(folder: Path) -> None:
@@ -80,8 +84,7 @@ def _run_file(target: str) -> None:
     # Not runpy.run_path: it would also make `sys.argv[0]` absolute, which `python` leaves alone.
     path = os.path.join(os.getcwd(), target)  # noqa: PTH109, PTH118  Path drops `./`
     loader = _ScriptLoader("__main__", path)
-    with _as_main(path, loader) as main:
-        loader.exec_module(main)
+    loader.exec_module(_main(path, loader))
 
 
 class _ScriptLoader(SourceFileLoader):
@@ -91,15 +94,11 @@ class _ScriptLoader(SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-@contextmanager
-def _as_main(path: str, loader: SourceFileLoader) -> Iterator[ModuleType]:
+def _main(path: str, loader: SourceFileLoader) -> ModuleType:
     main = ModuleType("__main__")
     main.__file__ = path
     main.__loader__ = loader
     main.__dict__.update(__annotations__={}, __builtins__=__builtins__, __cached__=None)
     _programs.append(main)
-    before, sys.modules["__main__"] = sys.modules["__main__"], main
-    try:
-        yield main
-    finally:
-        sys.modules["__main__"] = before
+    sys.modules["__main__"] = main
+    return main

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import fx
 
 from fastsa import config
-from fastsa.errors import BadInput, FastsaWarning
+from fastsa.errors import BadInput, warn
 from fastsa.profiler.assembly import signature
 from fastsa.profiler.region import Region, compile_region
 from fastsa.runtime.job import Job, disabled
@@ -28,7 +27,7 @@ def compile_graph(
     try:
         configured = config.of_jobs()
     except BadInput as error:  # no mistake of the program's: it trains
-        warnings.warn(f"fastsa: training unplanned: {error}", FastsaWarning, stacklevel=2)
+        warn(f"training unplanned: {error}")
         return compile_region(Region(), gm, example_inputs)
     settings = from_options(options, configured)
     if settings not in _jobs:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from torch import fx, nn
 
 from fastsa.cache.sharing import sharing
 from fastsa.cache.store import Store
-from fastsa.errors import FastsaWarning, InfeasibleBudget, StoreUnusable, reason
+from fastsa.errors import InfeasibleBudget, StoreUnusable, reason, warn
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import Order, region_names
@@ -24,6 +23,7 @@ from fastsa.planner.validation import validate_order
 from fastsa.profiler.accumulation import has_gradient
 from fastsa.profiler.capture import Capture
 from fastsa.profiler.hooks import parameters
+from fastsa.profiler.interruption import interruptible
 from fastsa.profiler.region import Region, compile_region, covers_frame
 from fastsa.profiler.step_graph import Part
 from fastsa.runtime.check import StepCheck
@@ -142,7 +142,12 @@ class Job:
         # The first has not found this one in its step; with other sizes it is no other region.
         is_another = bool(self.decisions) and not self._is_alone(captured.graph)
         what = subject(
-            captured, store, model=self.model, shape=self.shape, alone=bool(self.decisions)
+            captured,
+            store,
+            model=self.model,
+            shape=self.shape,
+            alone=bool(self.decisions),
+            make_way=self._make_way,
         )
         is_known = bool(region_names(what.graph))
         if self.may_switch and not is_known and (is_another or not is_whole):
@@ -151,6 +156,10 @@ class Job:
         if self.accumulates:  # there is no way back: if the budget cannot be met, come close
             settings = msgspec.structs.replace(settings, best_effort=True)
         return decide(what, settings, store, budget_bytes=self.budget_bytes, needs=needs)
+
+    def _make_way(self) -> None:
+        if self.watch is not None:
+            self.watch.make_way()
 
     def _is_alone(self, captured: Graph) -> bool:
         """Whether the one region that has been planned is this one, of other sizes."""
@@ -253,10 +262,11 @@ class Job:
 
     def _recorded(self) -> None:
         """The recorded step is over."""
-        try:
-            self._learn()
-        except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
-            self.warn(f"the recorded step is not used: {reason(error)}")
+        with interruptible():
+            try:
+                self._learn()
+            except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
+                self.warn(f"the recorded step is not used: {reason(error)}")
 
     def _learn(self) -> None:
         """Keep the graph of the step if it was not known, and plan it if that is called for."""
@@ -363,7 +373,7 @@ class Job:
         self._warned.add(text)
         if self.ranks.is_first_to_say(text):
             who = f"rank {self.ranks.rank}: " if self.ranks.rank else ""
-            warnings.warn(f"fastsa: {who}{text}", FastsaWarning, stacklevel=2)
+            warn(f"{who}{text}")
 
     def close(self, *, store_run: bool = True) -> None:
         """End the watch over steps and store the run. Safe to call twice, and after a fork."""

@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 from torch import nn
+from torch._dynamo import config as dynamo_config
 from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.exc import TorchDynamoException
 
 from fastsa.profiler.assembly import model_name, signature
+from fastsa.profiler.capturable import is_untraceable
 from fastsa.profiler.data_parallel import computed, in_one_piece, is_sharded
 from fastsa.profiler.hooks import Call, RootCalls
-from fastsa.profiler.region import (
-    compile_in_place,
-    compiled_model,
-    first_line,
-    is_compiled,
-    next_frame,
-)
+from fastsa.profiler.in_place import compile_in_place, compiled_model, is_compiled, put_back
+from fastsa.profiler.interruption import interruptible_tracing
+from fastsa.profiler.region import begun, first_line, next_frame
 from fastsa.profiler.script import StopScript, run_script
 from fastsa.runtime.job import Job
 from fastsa.runtime.out_of_memory import Shortage, shortage
 
+RECOMPILE_LIMIT = 64
 LEFT_OUT = "the script compiles its model itself: while it trains, the plan's order runs instead"
 
 
 class Launch:
     """Runs a script and gives the root modules it trains to a job."""
 
-    def __init__(self, job: Job, script: str, arguments: Sequence[str], *, module: bool) -> None:
+    def __init__(
+        self,
+        job: Job,
+        script: str,
+        arguments: Sequence[str],
+        *,
+        module: bool,
+        for_good: bool = False,
+    ) -> None:
         self.job = job
         self.script = script
         self.arguments = tuple(arguments)
         self.module = module
+        self.for_good = for_good
         self.trained = False
         self.sharded = False
         self.shortage: Shortage | None = None
         self._uncaptured: set[nn.Module] = set()
+        self._planned_models: set[nn.Module] = set()  # of which regions have run
         self._roots: dict[nn.Module, int] = {}  # with the generation they were compiled in
         job.command = (script, *arguments)
         job.can_switch = True
@@ -51,8 +61,8 @@ class Launch:
         """
         complete = False
         try:
-            with RootCalls(self._root_called):
-                run_script(self.script, self.arguments, module=self.module)
+            with RootCalls(self._root_called), _unnoticed(), interruptible_tracing():
+                run_script(self.script, self.arguments, module=self.module, for_good=self.for_good)
             complete = True
         except SystemExit as ending:
             complete = ending.code in (None, 0)
@@ -102,9 +112,13 @@ class Launch:
     def _called(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call
     ) -> Any:
+        if module not in self._uncaptured and is_untraceable((args, kwargs)):
+            self._leave(module, "it is called with a subclass of torch.Tensor")
         if module in self._roots:
             return self._called_again(module, call)
         self._roots[module] = self.job.generation
+        if module in self._uncaptured:
+            return call()
         if isinstance(module, OptimizedModule):  # with hooks, or in a DistributedDataParallel
             self._uncaptured.add(module)
             self.job.warn("the script compiles its model itself: it trains unplanned")
@@ -119,9 +133,22 @@ class Launch:
     def _called_again(self, module: nn.Module, call: Call) -> Any:
         self.job.called_again(module)
         if self._roots[module] == self.job.generation:
-            return call()
+            return self._watched(module, call)
         self._roots[module] = self.job.generation
         return call() if module in self._uncaptured else self._first_call(module, call)
+
+    def _watched(self, module: nn.Module, call: Call) -> Any:
+        """A call of a compiled model, which may have been left aside without a word."""
+        earlier = begun()
+        result = call()
+        if begun() != earlier:
+            self._planned_models.add(module)
+        elif module in self._planned_models and module not in self._uncaptured:
+            self.job.warn(
+                "the model runs unplanned in some steps, whatever the budget: torch may have "
+                "compiled it too often (TORCH_LOGS=recompiles says why)"
+            )
+        return result
 
     def _first_call(self, module: nn.Module, call: Call) -> Any:
         compiled, warned = self.job.compiled, self.job.warned
@@ -135,9 +162,34 @@ class Launch:
         # One of its own for each generation: the tracer keeps what it compiled by backend.
         return lambda gm, inputs: self.job.compile(gm, inputs)
 
-    def _failed(self, module: nn.Module, error: TorchDynamoException) -> None:
-        self._uncaptured.add(module)
+    def _failed(
+        self, module: nn.Module, error: TorchDynamoException, call: Callable[[], Any]
+    ) -> Any:
         if self.job.refusal is not None:
+            put_back(module)
             raise StopScript from error
-        self.job.ranks.leave(f"the model cannot be captured: {first_line(error)}")
-        self.job.warn(f"the model cannot be captured and trains unplanned: {first_line(error)}")
+        if not self.job.training:  # the others wait for what this one brings
+            self.job.ranks.leave(f"the model cannot be captured: {first_line(error)}")
+        result = call()  # what it raises is the script's own, and then nothing else has failed
+        self._leave(module, first_line(error))
+        return result
+
+    def _leave(self, module: nn.Module, why: str) -> None:
+        """Let a model run as it is from now on."""
+        put_back(module)
+        self._uncaptured.add(module)
+        self.job.ranks.leave(f"the model cannot be captured: {why}")
+        self.job.warn(f"the model cannot be captured and trains unplanned: {why}")
+
+
+def _unnoticed() -> AbstractContextManager[None]:
+    """The tracer's settings for a script that does not know of it.
+
+    By default torch takes it that nobody registers a hook once a model is compiled, and leaves a
+    function aside that it has compiled eight times.
+    """
+    limit = max(RECOMPILE_LIMIT, dynamo_config.recompile_limit)
+    patch: AbstractContextManager[None] = dynamo_config.patch(
+        skip_nnmodule_hook_guards=False, recompile_limit=limit
+    )
+    return patch

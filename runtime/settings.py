@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fastsa.config import LONGEST
 from fastsa.errors import BadInput
 from fastsa.planner.budget import Budget, parse
 
@@ -29,6 +30,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     best_effort: bool = False
     store: Path | None = None
     rank_timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no planner can be told."""
+        for name in ("time_limit", "rank_timeout"):
+            if not 0 <= getattr(self, name) <= LONGEST:  # nan is not, either
+                raise ValueError(f"{name} must be seconds, from 0 to {LONGEST:.0f}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError("seed must be a whole number from 0 to 2^63 - 1")
+        if not 1 <= self.threads <= 1024:
+            raise ValueError("threads must be a whole number from 1 to 1024")
 
 
 def from_options(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +10,7 @@ import torch
 
 from fastsa.cache.sharing import sharing
 from fastsa.cache.store import ProfileSummary, Store
-from fastsa.errors import FastsaWarning, StoreUnusable
+from fastsa.errors import StoreUnusable, warn
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import region_names
 from fastsa.profiler.accumulation import accumulating
@@ -38,11 +37,18 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def subject(
-    captured: Capture, store: Store | None, *, model: str, shape: str, alone: bool = False
+    captured: Capture,
+    store: Store | None,
+    *,
+    model: str,
+    shape: str,
+    alone: bool = False,
+    make_way: Callable[[], None] = lambda: None,
 ) -> Subject:
     """What is known of a captured region: the step it is a part of, or (`alone`) its own graph.
 
-    A graph that neither a profile nor an earlier job has measured is measured now, op by op.
+    A graph that neither a profile nor an earlier job has measured is measured now, op by op, after
+    `make_way`: that takes the profiler.
     """
     captured_hash, device = captured.graph.hash(), captured.device
     look = partial(known, captured_hash, device, store, model=model, shape=shape, alone=alone)
@@ -51,6 +57,7 @@ def subject(
         sharing().fetch_graph(store, captured_hash, device_name(device))
         found = look()
     if found is None:
+        make_way()
         graph = measure(captured)
         if store:
             if_possible(lambda: store.add_graph(graph, captured_hash), "a measured graph")
@@ -116,6 +123,5 @@ def if_possible(store: Callable[[], str], what: str) -> str | None:
     try:
         return store()
     except StoreUnusable as error:
-        text = f"fastsa: {what} is not stored: {error.message}"
-        warnings.warn(text, FastsaWarning, stacklevel=2)
+        warn(f"{what} is not stored: {error.message}")
         return None

@@ -6,7 +6,6 @@ in pyproject.toml, then the user's file, then the default. Imports nothing that 
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ USER_FILE = "FASTSA_CONFIG"
 
 PROJECT_FILE = "pyproject.toml"
 DEFAULT = "default"
+LONGEST = 366 * 86400.0  # seconds that anything may be told to take
 
 
 class Setting(NamedTuple):
@@ -85,8 +85,8 @@ def _size(given: Any) -> str:
 
 def _seconds(given: Any) -> float:
     number = _number(given, float)
-    if not math.isfinite(number) or number < 0:
-        raise ValueError("it must be a number of seconds")
+    if not 0 <= number <= LONGEST:
+        raise ValueError("it must be a number of seconds, a year at most")
     return float(number)
 
 

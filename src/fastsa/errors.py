@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from contextlib import suppress
+
 
 class FastsaError(Exception):
     """Something a user can act on: `message` says what and why, `hint` what to do about it."""
@@ -45,6 +49,17 @@ class CaptureFailed(FastsaError):
 
 class FastsaWarning(UserWarning):
     """Something of fastsa did not work; training goes on."""
+
+
+def warn(text: str) -> None:
+    """Issue a FastsaWarning. A filter that makes errors of warnings must not stop a job of ours."""
+    try:
+        # Where in fastsa it was noticed, with that line of its code, helps nobody.
+        warnings.warn_explicit(f"fastsa: {text}", FastsaWarning, "fastsa", 1)
+    except FastsaWarning as error:
+        if sys.stderr is not None:
+            with suppress(OSError, ValueError):  # full or closed
+                sys.stderr.write(f"FastsaWarning: {error}\n")
 
 
 def reason(error: Exception) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastsa.errors import FastsaError, FastsaWarning, reason
+from fastsa.errors import FastsaError, reason, warn
 
 if TYPE_CHECKING:
     import torch
@@ -129,7 +128,7 @@ class Session(Profiled):
 
     def _failed(self, error: Exception) -> None:
         self._shortfall = reason(error)
-        warnings.warn(f"fastsa: nothing recorded: {reason(error)}", FastsaWarning, stacklevel=3)
+        warn(f"nothing recorded: {reason(error)}")
 
     def _watched(self, work: Callable[[Recording], None]) -> None:
         if self._recording is None:

@@ -15,7 +15,7 @@ import sqlite_utils
 
 from fastsa.cache import integrity, schema
 from fastsa.cache.store import MOST_QUARANTINED, Store
-from fastsa.errors import BadInput, StoreUnusable
+from fastsa.errors import BadInput, FastsaWarning, StoreUnusable
 from fastsa.planner.plan import Plan
 
 GRAPH = builders.graph()
@@ -179,7 +179,7 @@ class TestFile:
     def test_garbage_is_set_aside_with_one_warning(self, path: Path, content: bytes) -> None:
         path.parent.mkdir()
         path.write_bytes(content)
-        with pytest.warns(RuntimeWarning, match=r"damaged and is now store\.db\.damaged-") as told:
+        with pytest.warns(FastsaWarning, match=r"damaged and is now store\.db\.damaged-") as told:
             Store.open(path).close()
         assert len(told) == 1
         (aside,) = path.parent.glob("store.db.damaged-*")
@@ -214,7 +214,7 @@ class TestFile:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             with path.open("r+b") as file:
                 file.write(b"garbage" * 100)
-            with pytest.warns(RuntimeWarning):
+            with pytest.warns(FastsaWarning):
                 Store.open(path).close()
             moved = {file.name.rsplit("-", 1)[-1] for file in path.parent.glob("*.damaged-*")}
             assert {"wal", "shm"} <= moved
@@ -232,7 +232,7 @@ class TestFile:
             other = sqlite3.connect(path)  # makes the first connection read its pages again
             other.execute(f"PRAGMA user_version = {schema.VERSION}")
             other.close()
-            with pytest.warns(RuntimeWarning, match="damaged"):
+            with pytest.warns(FastsaWarning, match="damaged"):
                 assert store.find_plan(KEY, 2**40) is None
             store.add_plan(BEST, KEY)
             assert store.find_plan(KEY, 2**40) is not None

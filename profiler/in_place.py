@@ -1,0 +1,110 @@
+"""In place: a model of the script's is compiled, and the script does not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from torch._dynamo import trace_rules
+from torch._dynamo.eval_frame import OptimizedModule
+from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.external_utils import wrap_inline
+
+from fastsa.profiler.interruption import Interruption
+from fastsa.profiler.region import begun
+
+Failed = Callable[[TorchDynamoException, Callable[[], Any]], Any]
+"""Told of an error of the tracer, and how to make the call without it; the result is the call's."""
+
+
+def compile_in_place(
+    module: nn.Module, backend: Callable[..., Any], call: Callable[[], Any], failed: Failed
+) -> Any:
+    """Compile a module and make its first call, by `call`.
+
+    Whenever the tracer fails before anything of the module has run, `failed` makes the call.
+    """
+    own = _own.setdefault(module, module.__dict__.get(_IMPL))
+    # Not by setattr: a module may be strict about what it is given.
+    module.__dict__[_IMPL] = _InPlace(module, backend, own, failed)
+    return call()
+
+
+class _InPlace:
+    """The call of a compiled module."""
+
+    def __init__(
+        self, module: nn.Module, backend: Callable[..., Any], own: Any, failed: Failed
+    ) -> None:
+        self._compiled = torch.compile(traceable(module), backend=backend)
+        self._plain = own if own is not None else module._call_impl
+        self._failed = failed
+        self._state: _RandomState | None = _random_state()  # for the first call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        state, self._state = self._state, None
+        earlier = begun()
+        try:
+            return self._compiled(*args, **kwargs)
+        except Interruption as interruption:
+            raise interruption.error from None
+        except TorchDynamoException as error:
+            if state is None and begun() != earlier:
+                raise  # a part has run, and may have changed something
+            if state is not None:
+                _restore_random_state(state)
+            return self._failed(error, lambda: self._plain(*args, **kwargs))
+
+
+def put_back(module: nn.Module) -> None:
+    """Undo `compile_in_place`: what the script itself has compiled is back."""
+    own = _own.pop(module, None)
+    module.__dict__.pop(_IMPL, None)
+    if own is not None:
+        module.__dict__[_IMPL] = own
+
+
+_IMPL = "_compiled_call_impl"
+_own: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()  # what the script put there
+
+
+def compiled_model(module: nn.Module) -> nn.Module | None:
+    """The model in what `torch.compile(model)` returns; None if it is another module.
+
+    One with hooks laid over the compiled model is left alone: they would not run.
+    """
+    if not isinstance(module, OptimizedModule):
+        return None
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    backward_hooks = (module._backward_hooks, module._backward_pre_hooks)
+    return None if any((*hooks, *backward_hooks)) else module._orig_mod
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether somebody has compiled a module already."""
+    return isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
+
+
+def traceable(module: nn.Module) -> Callable[..., Any]:
+    """The call of a module as something the tracer does not pass over."""
+    # The tracer passes over torch's own files: a forward of torch's own (nn.Sequential) needs a
+    # frame around it. Other forwards are found by themselves, after the module's hooks.
+    call: Callable[..., Any] = module._call_impl
+    return wrap_inline(call) if trace_rules.check(module.forward) else call
+
+
+_RandomState = tuple[torch.Tensor, list[torch.Tensor]]
+
+
+def _random_state() -> _RandomState:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return torch.get_rng_state(), cuda
+
+
+def _restore_random_state(state: _RandomState) -> None:
+    torch.set_rng_state(state[0])
+    if state[1]:
+        torch.cuda.set_rng_state_all(state[1])

@@ -1,0 +1,3 @@
+"""Found beside a script, by whoever imports it while the script may still run."""
+
+VALUE = 42
