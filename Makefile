@@ -8,6 +8,7 @@ VENV := .venv
 ASAN_VENV := .venv-asan
 BIN := $(VENV)/bin
 EXTRAS := dev $(if $(shell command -v nvidia-smi 2>/dev/null),cuda13)
+BUILD_TOOLS := cmake ninja numpy
 JOBS ?= 2
 CLANG ?= clang++-14
 FUZZ_SECONDS ?= 30
@@ -40,6 +41,9 @@ export requirements
 # $(call quietly,what it does,command): one line, and the command's own output only if it fails.
 quietly = @echo "$(1)"; log=$$(mktemp); $(2) >$$log 2>&1 || { cat $$log; rm -f $$log; exit 1; }; rm -f $$log
 
+# $(call pip,what it does,requirements): the same, and what pip says can be followed.
+pip = @echo "$(1) (see $(VENV)/pip.log)"; $(BIN)/python -m pip install $(2) -c constraints.txt >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; exit 1; }
+
 # $(call install,virtual environment): build the core and install fastsa in place.
 install = PATH="$(CURDIR)/$(1)/bin:$$PATH" $(1)/bin/python -m pip install --no-build-isolation --no-deps -e .
 
@@ -62,9 +66,9 @@ help: ## Show this help
 
 setup: $(VENV)/.installed ## Create .venv and install what fastsa needs
 
-native: $(VENV)/.native ## Build the C++ core and install fastsa in place
+native: setup $(VENV)/.native ## Build the C++ core and install fastsa in place
 
-demo: native ## Train a GPT at half its memory and compare (EXAMPLE=resnet: a ResNet)
+demo: $(VENV)/.native ## Train a GPT at half its memory and compare (EXAMPLE=resnet: a ResNet)
 	@$(BIN)/python examples/demo.py $(EXAMPLE)
 
 test: native ## Run all Python tests (those for a GPU skip themselves without one)
@@ -105,15 +109,21 @@ clean: ## Remove builds and caches
 distclean: clean ## Remove the virtual environments as well
 	rm -rf $(VENV) $(ASAN_VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# What is needed to build and run; the rest, for development, comes on top.
+$(VENV)/.base: pyproject.toml constraints.txt
 	$(if $(PYTHON),,$(error No Python found: install Python 3.11 or later, or say where it is with PYTHON=))
 	$(call quietly,Creating $(VENV) with $(PYTHON),$(PYTHON) -m venv $(VENV))
 	$(call quietly,Upgrading pip,$(BIN)/python -m pip install --upgrade pip)
-	@$(BIN)/python -c "$$requirements" $(EXTRAS) > $(VENV)/requirements.txt
-	$(call quietly,Installing the dependencies (PyTorch is a large download),$(BIN)/python -m pip install -r $(VENV)/requirements.txt -c constraints.txt)
+	@$(BIN)/python -c "$$requirements" > $(VENV)/requirements.txt
+	$(call pip,Installing the dependencies: PyTorch is a large download,-r $(VENV)/requirements.txt $(BUILD_TOOLS))
 	@touch $@
 
-$(VENV)/.native: $(VENV)/.installed $(NATIVE_FILES)
+$(VENV)/.installed: $(VENV)/.base
+	@$(BIN)/python -c "$$requirements" $(EXTRAS) > $(VENV)/requirements.txt
+	$(call pip,Installing what development needs,-r $(VENV)/requirements.txt)
+	@touch $@
+
+$(VENV)/.native: $(VENV)/.base $(NATIVE_FILES)
 	$(call quietly,Building the C++ core,$(call install,$(VENV)))
 	@touch $@
 

@@ -9,6 +9,9 @@ from fastsa.runtime.decision import Decision
 from fastsa.runtime.run import Run
 
 
+ENOUGH = 8  # steps in which both are measured unless something is in the way
+
+
 def planned(decision: Decision) -> str:
     """Before training starts: the plan and its budget."""
     if decision.is_provisional:
@@ -45,7 +48,9 @@ def planned(decision: Decision) -> str:
 def ending(decisions: Sequence[Decision], run: Run | None, trained: bool) -> list[str]:
     """After training: predicted against measured."""
     if not trained:
-        return ["fastsa: no training step was seen, so nothing was planned"]
+        return [
+            "fastsa: no training step was seen (a model in training mode), so nothing was planned"
+        ]
     if not decisions:
         return ["fastsa: trained unplanned"]
     if run is None:
@@ -53,10 +58,10 @@ def ending(decisions: Sequence[Decision], run: Run | None, trained: bool) -> lis
     decision = max(decisions, key=lambda d: d.predicted_peak_bytes)
     return [
         f"fastsa: trained {run.steps} step(s) with plan {run.plan_origin}{_name(decision)}",
-        f"  peak      {_bytes(run.measured_peak_bytes)}, "
+        f"  peak      {_bytes(run.measured_peak_bytes, run.steps)}, "
         f"{format_bytes(run.predicted_peak_bytes)} predicted"
         f"{_difference(run.measured_peak_bytes, run.predicted_peak_bytes)}",
-        f"  step      {_seconds(run.measured_step_seconds)}, "
+        f"  step      {_seconds(run.measured_step_seconds, run.steps)}, "
         f"{run.predicted_step_seconds:.3f} s predicted from {_baseline(decision)}",
         *_over(run),
     ]
@@ -97,12 +102,16 @@ def _percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f}%" if whole else "0.0%"
 
 
-def _bytes(measured: int | None) -> str:
-    return "not measured" if measured is None else f"{format_bytes(measured)} measured"
+def _bytes(measured: int | None, steps: int) -> str:
+    return _not_measured(steps) if measured is None else f"{format_bytes(measured)} measured"
 
 
-def _seconds(measured: float | None) -> str:
-    return "not measured" if measured is None else f"{measured:.3f} s measured"
+def _seconds(measured: float | None, steps: int) -> str:
+    return _not_measured(steps) if measured is None else f"{measured:.3f} s measured"
+
+
+def _not_measured(steps: int) -> str:
+    return "not measured" if steps > ENOUGH else f"not measured in {steps} steps"
 
 
 def _difference(measured: float | None, predicted: float) -> str:

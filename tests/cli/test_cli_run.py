@@ -241,7 +241,9 @@ class TestEndings:
         done = desk.fastsa("run", "--budget", "80%", "surroundings.py", "--budget", "x")
         assert done.returncode == 0
         assert f'argv ["{SCRIPTS / "surroundings.py"}", "--budget", "x"]' in done.stdout
-        assert done.stderr == "fastsa: no training step was seen, so nothing was planned\n"
+        assert done.stderr == (
+            "fastsa: no training step was seen (a model in training mode), so nothing was planned\n"
+        )
         assert desk.kinds() == []
 
     def test_interrupted(self, desk: Desk) -> None:
