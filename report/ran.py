@@ -8,7 +8,6 @@ from fastsa.planner.budget import format_bytes
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.run import Run
 
-
 ENOUGH = 8  # steps in which both are measured unless something is in the way
 
 
