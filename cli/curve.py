@@ -134,7 +134,7 @@ def _whole(found: Curve, chosen: Subject) -> Whole:
     profile = chosen.profile
     if profile is None:
         return Whole("the step's own values", found.base_peak_bytes)
-    return Whole("the whole process", profile.peak_bytes, profile.resident_bytes)
+    return Whole("the whole process", profile.peak_bytes, profile.resident_beside_graph)
 
 
 def _next(found: Curve, chosen: Subject, whole: Whole, graph_path: Path | None) -> str:

@@ -109,7 +109,7 @@ def _task(chosen: Subject, budget: budgets.Budget) -> Task:
         made_of = f"{budget.text} of the {text.of_bytes(peak)} the step's own values take unplanned"
         return Task(chosen, budget.resolve(peak), made_of)
     whole = budget.resolve(profile.peak_bytes if profile else 0)
-    resident = profile.resident_bytes if profile else graph.resident_bytes
+    resident = profile.resident_beside_graph if profile else graph.resident_bytes
     made_of = f"{text.of_bytes(whole)} less {text.of_bytes(resident)} resident"
     return Task(chosen, whole - resident, made_of)
 

@@ -155,6 +155,14 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return self.regions[0].graph
         return self.step
 
+    @property
+    def resident_beside_graph(self) -> int:
+        """Bytes that the values of `graph` come on top of in the whole process, and any plan's.
+
+        What is resident as the step begins and dies within it is among the values of a step graph.
+        """
+        return self.resident_bytes if self.step is None else self.step.resident_bytes
+
     def encode(self) -> bytes:
         """The profile as a JSON document."""
         return msgspec.json.encode(self)

@@ -58,7 +58,7 @@ def _planned(subject: Subject, known: Levels) -> PlannedStep | None:
             " and no graph of the whole step",
             hint="a plan of one of them says nothing about the whole step: report without it",
         )
-    resident = subject.profile.resident_bytes
+    resident = subject.profile.resident_beside_graph
     return planned.of(subject.graph, subject.use.plan, known, resident)
 
 
@@ -75,7 +75,7 @@ def _sections(
     if report.ops or report.step_parts:
         yield sections.time(report)
     if subject.curve:
-        yield sections.curve(subject.curve, report)
+        yield sections.curve(subject.curve, report, subject.profile.resident_beside_graph)
     device = sections.device(report, subject.profile.device_use)
     if device is not None:
         yield device

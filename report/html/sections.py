@@ -134,13 +134,12 @@ def _phases(report: ProfileReport) -> Markup:
     return element("ul", *shown, class_="phases")
 
 
-def curve(plans: Sequence[Plan], report: ProfileReport) -> Section:
+def curve(plans: Sequence[Plan], report: ProfileReport, resident: int) -> Section:
     """What every budget costs, in the plans of a curve of the step's graph."""
     says = (
         "Extra time over the budget of the whole process, less memory to the right. Each point is"
         " a plan; no plan whatsoever is in the shaded area. Predicted from measured op times."
     )
-    resident = report.resident_bytes
     known = curves.of_plans(plans)
     whole = curves.Whole("the whole process", report.peak_bytes, resident)
     return section(

@@ -252,7 +252,7 @@ def curved(desks: Callable[[], Desk]) -> tuple[Desk, Curve, int]:
     found = made_curve(desk)
     with Store.open(desk.place) as store:
         (row,) = store.list_items("profile")
-        return desk, found, store.profile(row.id).resident_bytes
+        return desk, found, store.profile(row.id).resident_beside_graph
 
 
 class TestJobs:
@@ -293,7 +293,7 @@ class TestJobs:
         with Store.open(desk.place) as store:
             latest = store.profile(store.list_items("profile")[0].id)
         middle = (second.plans[0].budget_bytes + second.plans[-1].budget_bytes) // 2
-        origin, plan_id = self.run(desk, latest.resident_bytes + middle)
+        origin, plan_id = self.run(desk, latest.resident_beside_graph + middle)
         assert origin == "found"
         with Store.open(desk.place) as store:
             used = store.plan(store.resolve(plan_id).id)

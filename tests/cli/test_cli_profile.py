@@ -476,7 +476,7 @@ class TestWhatComesNext:
         plan = msgspec.json.decode(planned.stdout)
         assert plan["peak_bytes"] <= plan["budget_bytes"]
         whole = int(plain.profile.peak_bytes * 0.65)
-        assert plan["budget_bytes"] == whole - plain.profile.resident_bytes
+        assert plan["budget_bytes"] == whole - plain.profile.resident_beside_graph
 
     def test_a_run_finds_the_plan(self, plain: Recorded, planned: Done) -> None:
         """The run captures the same graph; beside the plan it has states of generators to fit."""

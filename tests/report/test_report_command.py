@@ -112,7 +112,7 @@ def test_a_plan_is_its_profile_before_and_after(
 ) -> None:
     assert fastsa("report", stored.plan_id, "--html", "plan.html").returncode == 0
     page = (tmp_path / "plan.html").read_text("utf-8")
-    whole = stored.profile.resident_bytes + stored.plan.peak_bytes
+    whole = stored.profile.resident_beside_graph + stored.plan.peak_bytes
     assert max(traces(page)["planned"]["y"]) == whole
     assert "Planned peak" in page
     assert "in its latest run" in page
@@ -124,7 +124,7 @@ def test_a_plan_is_its_profile_before_and_after(
 def test_the_curve_is_the_stored_one(fastsa: Command, stored: Stored, tmp_path: Path) -> None:
     fastsa("report", stored.profile_id, "-o", "x.html")
     bound, plans, *_ = figures((tmp_path / "x.html").read_text("utf-8"))["curve"]["data"]
-    resident = stored.profile.resident_bytes
+    resident = stored.profile.resident_beside_graph
     assert plans["x"] == [resident + plan.budget_bytes for plan in stored.curve.plans]
     assert all(low <= high + 1e-9 for low, high in zip(bound["y"], plans["y"], strict=True))  # type: ignore[call-overload]
 
@@ -194,7 +194,7 @@ def test_the_planned_step_is_scaled_to_the_recorded_one(stored: Stored) -> None:
     """Unplanned, it would last from the first forward to the end of the last backward."""
     known = levels.of(stored.profile.timeline)
     forward, backward, _ = known.phases
-    step = planned.of(stored.graph, stored.plan, known, stored.profile.resident_bytes)
+    step = planned.of(stored.graph, stored.plan, known, stored.profile.resident_beside_graph)
     recorded = backward.end - forward.start
     longer = stored.plan.seconds / stored.plan.base_seconds
     assert step.end - forward.start == pytest.approx(recorded * longer)
