@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -83,5 +83,6 @@ def interruptible_tracing() -> Iterator[None]:
     try:
         yield
     finally:
-        callback_handler.remove_start_callback(begins)
-        callback_handler.remove_end_callback(ends)
+        with suppress(ValueError):  # the script may have called `torch._dynamo.reset()`
+            callback_handler.remove_start_callback(begins)
+            callback_handler.remove_end_callback(ends)
