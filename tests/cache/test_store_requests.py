@@ -142,6 +142,41 @@ class TestQueue:
         assert again is not None
         assert (again.id, again.attempts) == (name, 2)
 
+    def test_the_clock_jumps_ahead(
+        self, path: Path, requests: Requests, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Two make the same plan; whoever was first cannot spoil what the second says of it."""
+        requests.put("plan", KEY, 1000)
+        process = claimed_elsewhere(path)
+        try:
+            now = time.time
+            monkeypatch.setattr("fastsa.cache.requests.time.time", lambda: now() + 365 * 86400)
+            begun = requests.begin("plan", KEY, 1000, 60)
+            assert begun.owner == owner.current()
+            requests.finish(begun.id, "ab" * 32)
+            ended = requests.get(begun.id)
+            assert ended is not None
+            assert (ended.state, ended.plan) == ("planned", "ab" * 32)
+        finally:
+            process.kill()
+            process.wait()
+
+    def test_the_clock_jumps_back(
+        self, path: Path, requests: Requests, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A lease seems to last for a year: it ends with its holder all the same."""
+        name = requests.put("plan", KEY, 1000).id
+        process = claimed_elsewhere(path)
+        now = time.time
+        monkeypatch.setattr("fastsa.cache.requests.time.time", lambda: now() - 365 * 86400)
+        assert requests.claim(60) is None
+        process.kill()
+        process.wait()
+        taken = requests.claim(60)
+        assert taken is not None
+        assert (taken.id, taken.owner) == (name, owner.current())
+        requests.finish(name, None)
+
     def test_ends(self, requests: Requests) -> None:
         name = requests.put("plan", KEY, 1000).id
         assert requests.claim(60)
