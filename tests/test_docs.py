@@ -17,7 +17,7 @@ from fastsa.profiler import profile, timeline
 ROOT = Path(__file__).resolve().parents[1]
 SESSIONS = re.compile(r"```console\n(.*?)```", re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VOLATILE = re.compile(r"[0-9a-f]{12}|[-+]?\d[\d.,]*( [KMG]iB| B| ms| s|%)?")
+VOLATILE = re.compile(r"[0-9a-f]{12}|─+|[-+]?\d[\d.,]*( [KMG]iB| B| ms| s|%)?")
 ID = re.compile(r"\b[0-9a-f]{12}\b")
 
 
@@ -32,7 +32,7 @@ def sessions(page: Path) -> list[tuple[str, str]]:
 
 
 def masked(text: str) -> list[str]:
-    """Lines without what differs from run to run: numbers, ids, spacing."""
+    """Lines without what differs from run to run: numbers, ids, widths, spacing."""
     lines = [" ".join(VOLATILE.sub("#", line).split()) for line in text.splitlines()]
     return [line for line in lines if line]
 
