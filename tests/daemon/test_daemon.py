@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,8 @@ class Daemons:
             process.kill()
             process.communicate()
             for worker in with_worker:
-                os.kill(worker, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it goes with its daemon
+                    os.kill(worker, signal.SIGKILL)
 
 
 NO_STATUS = protocol.Status(0, "", "", 0.0, 0, {})
