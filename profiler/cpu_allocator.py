@@ -16,6 +16,7 @@ import torch
 from torch._C._profiler import _EventType, _RecordFunctionFast
 
 from fastsa.profiler.allocator import Event, locate
+from fastsa.profiler.garbage import no_collection
 from fastsa.profiler.kineto import Kineto
 from fastsa.profiler.resident import Deaths, live_storages
 
@@ -42,11 +43,12 @@ class CpuAllocator:
         self._deaths: Deaths | None = None
 
     def __enter__(self) -> Self:
-        if self._alive:
-            device = torch.device("cpu")
-            self._sizes = {at: each.bytes for at, each in live_storages(device).items()}
-            self._deaths = Deaths(device, {}, self._gone)
-        self._kineto.start()
+        with no_collection():  # what would be collected between looking and tracing would be missed
+            if self._alive:
+                device = torch.device("cpu")
+                self._sizes = {at: each.bytes for at, each in live_storages(device).items()}
+                self._deaths = Deaths(device, {}, self._gone)
+            self._kineto.start()
         return self
 
     def __exit__(

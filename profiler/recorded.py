@@ -101,7 +101,7 @@ def _allocator_peak(blocks: Sequence[Block], seen: Seen) -> int:
 
     The CPU allocator counts from the moment somebody first listens, and leaves out releases of
     blocks it does not know: those are told by the end of their tensors and come without a total.
-    Of a block that it knows from an earlier recording, both come.
+    Of a block that it knows from an earlier recording, or believes to know, both come.
     """
     first: int | None = None
     peak = before = seen.start_bytes - seen.library_bytes
@@ -114,8 +114,10 @@ def _allocator_peak(blocks: Sequence[Block], seen: Seen) -> int:
             continue
         if first is None:
             first = block.total - block.bytes
-        known = told.pop(block.address, 0)  # where a new block is made, the old one was unknown
-        released -= known if block.bytes < 0 else 0
+        # Where a new block is made, the old one was unknown. The size that comes with a release may
+        # be that of a block that was there once and went while nobody listened.
+        if told.pop(block.address, 0) and block.bytes < 0:
+            released += block.bytes
         peak = max(peak, before + block.total - first - released)
     return peak
 

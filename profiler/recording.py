@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from fastsa.profiler import cupy_memory
 from fastsa.profiler.autograd import Held, saved_storages
 from fastsa.profiler.cupy_memory import CupyAllocator
+from fastsa.profiler.garbage import no_collection
 from fastsa.profiler.kineto import refuse_second
 from fastsa.profiler.recorded import Recorded, Seen, recorded
 from fastsa.profiler.resident import (
@@ -55,21 +56,26 @@ class Recording:
         self._owners: dict[int, str] = {}
         self._known_roots = -1
         self._meet_roots()
+        self._cupy = CupyAllocator(device)
+        self._tracer = Tracer(device)
+        self._deaths: Deaths | None = None
+        with no_collection():  # what would be collected between looking and tracing would be missed
+            self._look(device)
+            # Last: every Python call from now on is traced, and looking for tensors is a million.
+            self._tracer.start()
+        self._cupy.__enter__()
+        self._tracer.mark("begin")
+
+    def _look(self, device: torch.device) -> None:
         with alone() as is_alone:
             self._was_alone = is_alone
             self._alive = live_storages(device, self._owners)
-        self.start_bytes = live_bytes(device)
+            # CUDA reports the release of every block, the CPU allocator only of those it saw made.
+            if device.type == "cpu":
+                self._deaths = Deaths(device, self._owners, self._tracer.gone)
         self._library_bytes = cupy_memory.live_bytes(device)
-        self._cupy = CupyAllocator(device)
-        self._tracer = Tracer(device)
-        # CUDA reports the release of every block, the CPU allocator only of those it saw made.
-        self._deaths: Deaths | None = None
-        if device.type == "cpu":
-            self._deaths = Deaths(device, self._owners, self._tracer.gone)
-        # Last: every Python call from now on is traced, and looking for tensors is a million.
-        self._tracer.start()
-        self._cupy.__enter__()
-        self._tracer.mark("begin")
+        known = sum(storage.bytes for storage in self._alive.values())
+        self.start_bytes = known if device.type == "cpu" else live_bytes(device)
 
     @property
     def was_interrupted(self) -> bool:

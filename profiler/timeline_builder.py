@@ -78,6 +78,7 @@ class _Builder:
         self.blocks = blocks
         self.start = start
         self.open: dict[int, _Open] = {}
+        self.gone: set[int] = set()  # ended with their tensors; the allocator may tell it too
         self.done: list[Allocation] = []
         self.sites: dict[Site, int] = {}
         self.unknown: dict[Category, int] = {"other": 0, "library": 0}
@@ -95,12 +96,17 @@ class _Builder:
 
     def add(self, number: int, block: Block) -> None:
         if block.bytes > 0:
+            self.gone.discard(block.address)
             if block.address in self.open:
                 self.close(block.address, number, None)  # its release was not seen
             self.open[block.address] = _Open(number, block.bytes, block, None)
             self.alive += block.bytes
         elif block.address in self.open:
             self.close(block.address, number, block)
+            if not block.bytes:
+                self.gone.add(block.address)
+        elif block.address in self.gone:
+            self.gone.remove(block.address)
         else:
             self.close_unknown(number, block)
         if self.alive > self.peak:

@@ -7,11 +7,9 @@ nodes. Source: `torch.autograd.profiler.profile` with memory and Python stacks; 
 
 from __future__ import annotations
 
-import gc
 import sys
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +17,7 @@ import torch
 from torch._C._autograd import DeviceType
 from torch._C._profiler import RecordScope, _EventType, _RecordFunctionFast
 
+from fastsa.profiler.garbage import no_collection
 from fastsa.profiler.kineto import Kineto
 from fastsa.profiler.program import Program
 from fastsa.profiler.timeline import Phase
@@ -121,23 +120,11 @@ class Tracer:
         """What was recorded; `modules` gives the path of a module by its `id`."""
         results = self._kineto.take_results()
         reader = _Reader(self._device, modules, self._program)
-        with _no_garbage_collection():
+        with no_collection():  # millions of young objects, none of them garbage, to look through
             trace = reader.read(results.experimental_event_tree())
         if self._device.type == "cuda":
             _use_device_time(trace, results, reader.correlations)
         return trace
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    # Millions of young objects, none of them garbage: looking for some takes longer than the rest.
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class _Frame:
