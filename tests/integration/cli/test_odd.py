@@ -1,0 +1,131 @@
+"""Scripts that do not know that their model is compiled, and what they may do all the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.fork_server import Done
+from support.paths import INSTALLED, SCRIPTS
+from support.sandbox import CliSandbox, steps
+
+QUICK = ("--budget", "60%", "--best-effort", "--time-limit", "0.5")
+
+
+def planned(sandbox: CliSandbox, *arguments: str, **more: str) -> Done:
+    done = sandbox.fastsa("run", *QUICK, "odd.py", *arguments, **more)
+    assert done.stdout == sandbox.plain("odd.py", *arguments).stdout
+    assert len(steps(done)) == 8
+    return done
+
+
+def warnings_of(done: Done) -> list[str]:
+    return [line for line in done.stderr.splitlines() if "FastsaWarning" in line]
+
+
+@pytest.mark.parametrize("what", ["hooked", "bad batch", "schedule", "unfrozen"])
+def test_it_goes_on_under_a_plan(sandbox: CliSandbox, what: str) -> None:
+    done = planned(sandbox, what)
+    assert done.returncode == 0
+    assert warnings_of(done) == []
+    assert "step(s) with plan made" in done.stderr
+
+
+def test_unfrozen_in_the_step_that_would_be_recorded(sandbox: CliSandbox) -> None:
+    """A later one is: its peak is measured, and nothing remains unplanned."""
+    done = planned(sandbox, "unfrozen")
+    assert " measured, " in done.stderr.split("trained")[1].splitlines()[1]
+
+
+@pytest.mark.parametrize("what", ["batch", "late batch", "target"])
+def test_tensors_of_another_class(sandbox: CliSandbox, what: str) -> None:
+    done = planned(sandbox, what)
+    assert done.returncode == 0
+    assert all("subclass of torch.Tensor" in line for line in warnings_of(done))
+
+
+def test_compiled_too_often(sandbox: CliSandbox) -> None:
+    """Then torch runs the model as it is: the budget is not kept, and that is said."""
+    program = """
+import torch
+from fastsa.cli.main import main
+from fastsa.runtime import launch
+launch.RECOMPILE_LIMIT = torch._dynamo.config.recompile_limit = 3
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", *QUICK, str(SCRIPTS / "odd.py"), "schedule"],
+        env=sandbox.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in warnings_of(done) if "compiled it too often" in line]
+    assert "whatever the budget" in line
+
+
+class TestWarningsAsErrors:
+    def test_ours(self, sandbox: CliSandbox) -> None:
+        """A warning of ours is none of the script's."""
+        sandbox.place.mkdir()
+        done = planned(sandbox, "strict")
+        assert done.returncode == 0
+        (line,) = warnings_of(done)
+        assert "the store is not used" in line
+
+
+@pytest.mark.parametrize("after", ["0.5", "2", "4"])
+def test_a_signal_while_it_is_planned(sandbox: CliSandbox, after: str) -> None:
+    """What the handler raises reaches the script, whatever we were doing."""
+    done = sandbox.fastsa(
+        "run", "--budget", "50%", "--best-effort", "--time-limit", "8", "odd.py", "preempted", after
+    )
+    assert done.returncode == 99, done.stderr
+
+
+@pytest.mark.parametrize("what", ["thread", "atexit"])
+def test_after_the_main_program(sandbox: CliSandbox, what: str) -> None:
+    """Threads that still run, and functions at exit, find argv, path and `__main__`."""
+    ended = [
+        subprocess.run(
+            [*command, str(SCRIPTS / "odd.py"), what],
+            env=sandbox.environment(),
+            capture_output=True,
+            text=True,
+        )
+        for command in ([sys.executable], [str(INSTALLED), "run", *QUICK])
+    ]
+    assert [each.returncode for each in ended] == [0, 0], ended[1].stderr
+    assert ended[0].stdout == ended[1].stdout
+    assert f"late 42 ['{what}'] 7" in ended[1].stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("command", ["run", "profile"])
+def test_a_full_stderr(sandbox: CliSandbox, command: str) -> None:
+    options = QUICK if command == "run" else ()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [str(INSTALLED), command, *options, str(SCRIPTS / "plain.py")],
+            env=sandbox.environment(),
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+        )
+    assert done.returncode == 0
+    assert done.stdout
+    assert command in sandbox.kinds()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--time-limit", "nan"), ("--time-limit", "inf"), ("--seed", str(2**64))],
+    ids=lambda option: " ".join(option),
+)
+def test_senseless_options(sandbox: CliSandbox, option: tuple[str, str]) -> None:
+    done = sandbox.fastsa("run", "--budget", "60%", *option, "odd.py", "none")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert option[0] in done.stderr

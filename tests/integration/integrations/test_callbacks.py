@@ -1,0 +1,73 @@
+"""The callbacks, in the real Trainers, in jobs with and without a plan."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastsa
+from fastsa.cache.store import Store
+from fastsa.integrations import metrics as integration
+from support.fork_server import Done
+from support.paths import INSTALLED, SCRIPTS
+from support.sandbox import environment
+
+REPORTS = SCRIPTS / "real" / "reports.py"
+
+
+def run(folder: Path, *command: str | Path) -> Done:
+
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment(folder / "store.db", OMP_NUM_THREADS="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def trained(done: Done) -> list[str]:
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if line.startswith(("step ", "state "))]
+
+
+def logged(done: Done) -> list[dict[str, Any]]:
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("logged ")]
+    entries: list[dict[str, Any]] = json.loads(line.removeprefix("logged "))
+    return entries
+
+
+@pytest.mark.parametrize(
+    ("framework", "prefix"), [("transformers", "fastsa_"), ("lightning", "fastsa/")]
+)
+def test_callback(framework: str, prefix: str, tmp_path: Path) -> None:
+    """What is logged is what the run in the store says; training is as without it."""
+    plain = run(tmp_path, REPORTS, framework)
+    planned = run(
+        tmp_path, INSTALLED, "run", "--budget", "60%", "--time-limit", "0.5", REPORTS, framework
+    )
+    assert len(trained(plain)) == 11
+    assert trained(planned) == trained(plain)
+    assert not any(name.startswith("fastsa") for entry in logged(plain) for name in entry)
+    first, *_, last = logged(planned)
+    with Store.open(tmp_path / "store.db") as store:
+        (row,) = store.list_items("run")
+        stored = store.run(row.id)
+    assert f"{prefix}measured_peak_bytes" not in first
+    assert last[f"{prefix}planned"] == 1
+    assert last[f"{prefix}budget_bytes"] == stored.budget_bytes
+    assert last[f"{prefix}predicted_peak_bytes"] == stored.predicted_peak_bytes
+    assert last[f"{prefix}measured_peak_bytes"] == stored.measured_peak_bytes
+    assert last[f"{prefix}predicted_step_seconds"] == pytest.approx(stored.predicted_step_seconds)
+    assert last[f"{prefix}measured_step_seconds"] > 0
+
+
+def test_nothing_is_planned_here() -> None:
+    assert fastsa.status() is None
+    assert integration.metrics("fastsa_") == {}

@@ -1,0 +1,1 @@
+"""What tests share: processes, scripts, graphs, models and their comparisons."""

@@ -1,0 +1,139 @@
+"""The process behind `fork_server.ForkServer`: imports torch once, then forks for each program.
+
+python fork_server_main.py DESCRIPTOR [MODULE ...]
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any, NoReturn
+
+# All that a planned training imports on its way.
+MODULES = (
+    "fastsa.cli.main",
+    "fastsa.cli.check",
+    "fastsa.cli.profile",
+    "fastsa.cli.run",
+    "fastsa.daemon.client",
+    "fastsa.report.profile_text",
+    "fastsa.runtime.dynamo_backend",
+    "fastsa.runtime.launch",
+    "fastsa.runtime.observer",
+    "fastsa.runtime.ranks",
+    "torch._dynamo",
+    "torch._functorch.aot_autograd",
+    "torch._inductor.codecache",
+    "torch._inductor.codegen.cuda_combined_scheduling",
+    "torch._inductor.compile_fx",
+    "torch._inductor.scheduler",
+    "torch.profiler",
+)
+
+
+def preload(modules: list[str]) -> None:
+    # As `fastsa` does before it imports torch.
+    os.environ.update(KINETO_LOG_LEVEL="99", TORCH_CPP_LOG_LEVEL="ERROR")
+    for name in (*MODULES, *modules):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a child's collector would copy every page that it looks at
+
+
+def serve(server: socket.socket) -> dict[str, Any]:
+    """Answer requests; comes back in a child only, with its own."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the minders
+    while True:
+        head, descriptors, _, _ = socket.recv_fds(server, 8, 3)
+        if not head:
+            os._exit(0)
+        size = int.from_bytes(head, "big")
+        request: dict[str, Any] = json.loads(server.recv(size, socket.MSG_WAITALL))
+        if not os.fork():
+            server.close()
+            return mind(request, *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def mind(request: dict[str, Any], answers: int, out: int, err: int) -> dict[str, Any]:
+    """Fork the program, and say which process it is and how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = os.fork()
+    if not child:
+        os.close(answers)
+        become(request, out, err)
+        return request
+    os.write(answers, child.to_bytes(8, "big"))
+    _, status = os.waitpid(child, 0)
+    os.write(answers, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def become(request: dict[str, Any], out: int, err: int) -> None:
+    """In the child: take the request's place in the world."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for number, descriptor in enumerate((nothing, out, err)):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    sys.argv = request["argv"]
+    sys.path[0] = os.fspath(Path(sys.argv[0]).parent)
+
+
+def run(program: str) -> NoReturn:
+    """Run a program as Python does, and end as it does, but for the interpreter's own end."""
+    code = 0
+    try:
+        runpy.run_path(program, run_name="__main__")
+    except SystemExit as ending:
+        code = exit_code(ending)
+    except BaseException as error:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename != program:
+            trace = trace.tb_next
+        sys.excepthook(type(error), error, trace or error.__traceback__)
+        code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    flush()
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def exit_code(ending: SystemExit) -> int:
+    """As Python takes it: a number, nothing, or a text for stderr."""
+    if ending.code is None:
+        return 0
+    if isinstance(ending.code, int):
+        return ending.code & 0xFF
+    print(ending.code, file=sys.stderr)
+    return 1
+
+
+def flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # closed, or nobody reads it any more
+            continue
+
+
+if __name__ == "__main__":
+    socket_number, *more = sys.argv[1:]
+    preload(more)
+    serving = socket.socket(fileno=int(socket_number))
+    run(serve(serving)["argv"][0])

@@ -1,0 +1,311 @@
+"""Every rival gives legal plans that are what they claim; the exact one is exact."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fastsa.errors import BadInput
+from fastsa.planner.baselines import RIVALS
+from fastsa.planner.baselines.checkpoint_every_block import blocks
+from fastsa.planner.graph import Graph
+from fastsa.planner.plan import Plan
+from fastsa.planner.solve import plan
+from fastsa.planner.validation import validate
+from support import planner_reference as reference
+from support.planner_graphs import REAL, build, chain, legal_graphs, random_training_graph, real
+
+ROOM = 2**62
+LIMIT = 10.0
+few = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
+
+
+def between(graph: Graph, share: float) -> int:
+    """A budget between the floor and the unplanned peak."""
+    whole = plan(graph, ROOM, iterations=0)
+    low = whole.minimum_budget_bytes
+    return int(low + share * (whole.base_peak_bytes - low))
+
+
+def check(graph: Graph, answer: Plan) -> None:
+    """By the validator, and by the memory model word for word."""
+    validate(graph, answer)
+    reference.assert_legal(graph, answer)
+    assert answer.peak_bytes == reference.peak(graph, answer.sequence)
+    assert answer.seconds == pytest.approx(reference.seconds(graph, answer.sequence))
+    assert answer.fits == (answer.peak_bytes <= answer.budget_bytes)
+
+
+def staged_sequences(graph: Graph) -> Iterator[list[int]]:
+    """Every schedule in stages: before op t, any earlier ops that may run again, in order."""
+
+    def again(op: int, stage: int) -> bool:
+        regions = [graph.segments[graph.ops[each].segment].region for each in (op, stage)]
+        return graph.ops[op].recomputable and regions[0] == regions[1]
+
+    stages = []
+    for stage in range(len(graph.ops)):
+        earlier = [op for op in range(stage) if again(op, stage)]
+        chosen = (itertools.combinations(earlier, n) for n in range(len(earlier) + 1))
+        stages.append([[*ops, stage] for ops in itertools.chain.from_iterable(chosen)])
+    for parts in itertools.product(*stages):
+        yield list(itertools.chain.from_iterable(parts))
+
+
+def fastest(graph: Graph, budget: int) -> float | None:
+    """The least seconds of any schedule in stages that fits, by trying all."""
+    by_time: Sequence[list[int]] = sorted(
+        staged_sequences(graph), key=lambda sequence: reference.seconds(graph, sequence)
+    )
+    fitting = (each for each in by_time if reference.peak(graph, each) <= budget)
+    first = next(fitting, None)
+    return None if first is None else reference.seconds(graph, first)
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+@few
+@given(graph=legal_graphs(max_ops=8), share=st.floats(0, 1))
+def test_any_graph_gives_a_legal_plan_that_no_bound_refutes(
+    rival: str, graph: Graph, share: float
+) -> None:
+    budget = between(graph, share)
+    answer = plan(graph, budget, algorithm=rival, time_limit=LIMIT)
+    check(graph, answer)
+    bounded = plan(graph, budget, iterations=2000, time_limit=None)
+    if answer.fits:
+        assert bounded.lower_bound_seconds <= answer.extra_seconds + 1e-9 * answer.base_seconds
+
+
+@settings(few, max_examples=25)
+@given(graph=legal_graphs(max_ops=5), share=st.floats(0, 1))
+def test_the_integer_program_is_exact(graph: Graph, share: float) -> None:
+    """Several outputs, workspaces, regions, ops that run once, results: all the memory model."""
+    small = tuple(msgspec.structs.replace(v, bytes=min(v.bytes, 4096)) for v in graph.values)
+    graph = msgspec.structs.replace(graph, values=small)
+    budget = between(graph, share)
+    answer = plan(graph, budget, algorithm="checkmate-milp", time_limit=LIMIT)
+    best = fastest(graph, budget)
+    assert answer.fits == (best is not None)
+    if best is not None:
+        assert answer.seconds == pytest.approx(best, abs=1e-5 * answer.base_seconds)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_integer_program_is_exact_on_training_graphs(seed: int) -> None:
+    graph = random_training_graph(seed, 2)
+    for budget in range(between(graph, 0), between(graph, 1) + 1, 7):
+        answer = plan(graph, budget, algorithm="checkmate-milp", time_limit=LIMIT)
+        assert (answer.seconds if answer.fits else None) == fastest(graph, budget)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_rival_beats_the_integer_program(seed: int) -> None:
+    graph = random_training_graph(seed, 7)
+    budget = between(graph, 0.5)
+    exact = plan(graph, budget, algorithm="checkmate-milp", time_limit=LIMIT)
+    assert exact.fits
+    for rival in RIVALS:
+        answer = plan(graph, budget, algorithm=rival, time_limit=LIMIT)
+        assert not answer.fits or answer.seconds >= exact.seconds
+
+
+@pytest.mark.parametrize("rival", ["checkmate-milp", "checkmate-lp", "retention-intervals"])
+def test_a_chain_meets_a_budget_that_takes_recomputation(rival: str) -> None:
+    graph = chain(8)
+    answer = plan(graph, between(graph, 0.6), algorithm=rival, time_limit=LIMIT)
+    check(graph, answer)
+    assert answer.fits
+    assert answer.extra_seconds > 0
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_below_the_minimum_is_infeasible(rival: str) -> None:
+    graph = chain(6)
+    answer = plan(graph, between(graph, 0) - 1, algorithm=rival)
+    validate(graph, answer)
+    assert answer.status == "infeasible"
+    assert answer.planner.algorithm == rival
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_an_unplanned_step_that_fits_is_left_alone(rival: str) -> None:
+    answer = plan(chain(6), ROOM, algorithm=rival)
+    assert answer.status == "optimal"
+    assert answer.extra_seconds == 0
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_no_time_is_no_excuse_for_an_illegal_plan(rival: str) -> None:
+    graph = random_training_graph(3)
+    check(graph, plan(graph, between(graph, 0.3), algorithm=rival, time_limit=0))
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_a_rival_takes_time_and_nothing_else(rival: str) -> None:
+    graph = chain(4)
+    with pytest.raises(BadInput, match="iterations"):
+        plan(graph, ROOM, algorithm=rival, iterations=5)
+    with pytest.raises(BadInput, match="iterations"):
+        plan(graph, ROOM, algorithm=rival, iterations=5, time_limit=None)
+    with pytest.raises(BadInput, match="starts from no plan"):
+        plan(graph, ROOM, algorithm=rival, warm_start=plan(graph, ROOM, iterations=0))
+
+
+@pytest.mark.parametrize("rival", ["checkmate-milp", "checkmate-lp"])
+def test_a_graph_too_large_is_refused_with_a_way_out(rival: str) -> None:
+    graph = real("resnet50")
+    with pytest.raises(BadInput, match=r"464 ops .* variables.*--algorithm fastsa"):
+        plan(graph, between(graph, 0.5), algorithm=rival)
+
+
+def test_the_intervals_refuse_what_is_too_large_for_them() -> None:
+    graph = real("llama7b_sdpa")
+    with pytest.raises(BadInput, match=r"3943 ops.*--algorithm fastsa"):
+        plan(graph, between(graph, 0.5), algorithm="retention-intervals")
+
+
+@pytest.mark.parametrize(
+    ("rival", "name"), [("checkmate-lp", "resnet18"), ("retention-intervals", "resnet50")]
+)
+def test_a_cancel_is_heard(rival: str, name: str) -> None:
+    graph = real(name)
+    cancel = threading.Event()
+    timer = threading.Timer(3, cancel.set)
+    timer.start()
+    started = time.monotonic()
+    answer = plan(graph, between(graph, 0.3), algorithm=rival, time_limit=300, cancel=cancel)
+    timer.cancel()
+    assert time.monotonic() - started < 60
+    validate(graph, answer)
+
+
+def test_the_knapsack_saves_what_is_dear() -> None:
+    # Two alike values for the backward, one of them made ten times as slowly.
+    graph = build(
+        [
+            (0, [], [0]),
+            (0, [], [1]),
+            (0, [], [2]),
+            (1, [2], [3]),
+            (1, [3, 0], [4]),
+            (1, [4, 1], [5]),
+        ],
+        [64, 64, 8, 8, 8, 8],
+        outputs=(5,),
+        seconds=[10.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+    )
+    answer = plan(graph, between(graph, 0) + 1, algorithm="torch-knapsack", time_limit=LIMIT)
+    check(graph, answer)
+    assert answer.sequence.count(0) == 1
+    assert answer.sequence.count(1) == 2
+
+
+def test_the_knapsack_does_not_see_the_peak() -> None:
+    """It tells how far it is off, and claims nothing else."""
+    missed = []
+    for seed in range(20):
+        graph = random_training_graph(seed, 8)
+        answer = plan(graph, between(graph, 0.2), algorithm="torch-knapsack", time_limit=LIMIT)
+        check(graph, answer)
+        missed += [answer] if answer.status == "not_found" else []
+    assert missed
+    assert all(answer.peak_bytes > answer.budget_bytes for answer in missed)
+
+
+def modular(names: Sequence[str | None]) -> Graph:
+    """A chain whose forward ops belong to modules."""
+    graph = chain(len(names))
+    ops = list(graph.ops)
+    for i, name in enumerate(names):
+        ops[i] = msgspec.structs.replace(ops[i], module=name)
+    return msgspec.structs.replace(graph, ops=tuple(ops))
+
+
+def test_blocks_are_what_the_modules_repeat() -> None:
+    names = ["embed", "h.0.attn", "h.0.mlp.2", "h.1.attn", "h.1.mlp.2", "head"]
+    found = [[op.id for op in block] for block in blocks(modular(names))]
+    assert found == [[1, 2], [3, 4]]
+
+
+def test_only_what_crosses_a_block_is_kept() -> None:
+    graph = modular(["h.0", "h.0", "h.0", "h.1", "h.1", "h.1", "head"])
+    answer = plan(graph, between(graph, 0.5), algorithm="checkpoint-every-block")
+    check(graph, answer)
+    again = {op for op in answer.sequence if answer.sequence.count(op) > 1}
+    assert again == {0, 1, 3, 4}  # 2 crosses into h.1, and 5 into the head
+
+
+def test_without_modules_blocks_end_where_the_forward_is_narrow() -> None:
+    # Two diamonds joined by one small value: 4 forward ops each.
+    ops: list[tuple[int, list[int], list[int]]] = []
+    for start in (0, 4):
+        ops += [(0, [start - 1] if start else [], [start]), (0, [start], [start + 1])]
+        ops += [(0, [start], [start + 2]), (0, [start + 1, start + 2], [start + 3])]
+    sizes = [64, 64, 64, 1] * 2
+    ops.append((1, [7, *range(7)], [8]))
+    graph = build(ops, [*sizes, 1], outputs=(8,))
+    found = [[op.id for op in block] for block in blocks(graph)]
+    assert found[0][0] == 0
+    assert [4] in [block[:1] for block in found]
+    assert list(itertools.chain.from_iterable(found)) == list(range(8))
+
+
+def test_nothing_of_ortools_is_loaded_before_it_is_needed() -> None:
+    program = (
+        "import sys, fastsa.planner.solve, fastsa.planner.compare, fastsa.cli.plan;"
+        "assert not {'ortools', 'matplotlib', 'pandas', 'numpy', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+WITHOUT_ORTOOLS = """
+import sys
+sys.modules["ortools"] = None  # as if it were not installed
+from fastsa.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_without_the_extra_it_says_what_to_install(rival: str, tmp_path: Path) -> None:
+    path = tmp_path / "graph.json"
+    chain(6).write(path)
+    arguments = ["plan", "--graph", str(path), "--budget", "90%", "--algorithm", rival]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ORTOOLS, *arguments, "-o", str(tmp_path / "plan.json")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if rival == "checkpoint-every-block":
+        assert done.returncode in (0, 3)
+        return
+    assert done.returncode == 2
+    assert "Run pip install 'fastsa[baselines]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_is_heard_while_a_native_solver_runs(tmp_path: Path) -> None:
+    path = REAL / "resnet50.graph.json.gz"
+    arguments = ["--graph", path, "--budget", "40%", "--time-limit", 300, "-o", tmp_path / "p.json"]
+    command = [sys.executable, "-m", "fastsa", "plan", "--algorithm", "retention-intervals"]
+    with subprocess.Popen(
+        [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        time.sleep(5)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in stderr
