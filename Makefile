@@ -19,11 +19,16 @@ CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 
 comma := ,
 
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope
+SEED ?= $(shell git rev-parse HEAD 2>/dev/null)
+ASAN_BUILD = -C build-dir=build/asan -C cmake.build-type=Debug $(foreach define,\
+	FASTSA_BUILD_TESTS=ON FASTSA_BUILD_FUZZERS=ON FASTSA_SANITIZE=address$(comma)undefined,-C cmake.define.$(define))
+
 # Python itself is not sanitized: the runtime must be loaded first, and what Python leaks at exit
 # is not ours. Through Python's own allocator small overruns would go unseen.
 SANITIZED = FASTSA_EXPECT_SANITIZED=1 PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)"
+	LD_PRELOAD="$$($(CLANG) -print-file-name=libclang_rt.asan-x86_64.so) $$(g++ -print-file-name=libstdc++.so)"
 
 # Prints the requirements of the build, of fastsa and of the extras named as arguments, so that pip
 # installs them in one go without building fastsa.
@@ -45,24 +50,23 @@ quietly = @echo "$(1)"; log=$$(mktemp); $(2) >$$log 2>&1 || { cat $$log; rm -f $
 pip = @echo "$(1) (see $(VENV)/pip.log)"; $(BIN)/python -m pip install $(2) -c constraints.txt >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; exit 1; }
 
 # $(call install,virtual environment): build the core and install fastsa in place.
-install = PATH="$(CURDIR)/$(1)/bin:$$PATH" $(1)/bin/python -m pip install --no-build-isolation --no-deps -e .
+install = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip --python $(1)/bin/python install --no-build-isolation --no-deps -e .
 
 # $(call ctest,virtual environment,build folder,more): run the C++ tests; one line if all is well.
 ctest = @log=$$(mktemp); $(1)/bin/ctest --test-dir $(2) $(3) --output-on-failure --no-tests=error -j $(JOBS) >$$log 2>&1 \
 	&& grep "tests passed" $$log || { cat $$log; rm -f $$log; exit 1; }; rm -f $$log
 
-# $(call cpp-tests,build folder,CMake options,which tests): build the C++ tests and run them.
-define cpp-tests
-$(call quietly,Configuring $(1),$(CMAKE) -S . -B $(1) -G Ninja -DFASTSA_BUILD_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON $(2))
-$(call quietly,Building the C++ tests in $(1),$(CMAKE) --build $(1) -j $(JOBS))
-$(call ctest,$(VENV),$(1),$(3))
+# $(call build-tests,build folder,targets,CMake options): build C++ targets.
+define build-tests
+$(call quietly,Configuring $(1),$(CMAKE) -S . -B $(1) -G Ninja -DFASTSA_BUILD_TESTS=ON $(3))
+$(call quietly,Building the C++ tests in $(1),$(CMAKE) --build $(1) -j $(JOBS) --target $(2))
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test lint format check-cpp asan tsan fuzz clean distclean
+.PHONY: help setup native demo test test-unit test-nightly test-sample test-seconds lint format check-cpp asan tsan fuzz clean distclean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## Create .venv and install what fastsa needs
 
@@ -71,13 +75,26 @@ native: setup $(VENV)/.native ## Build the C++ core and install fastsa in place
 demo: $(VENV)/.native ## Train a GPT at half its memory and compare (EXAMPLE=resnet: a ResNet)
 	@$(BIN)/python examples/demo.py $(EXAMPLE)
 
-test: native ## Run all Python tests (those for a GPU skip themselves without one)
-	@$(BIN)/python -m pytest -n $(JOBS)
+test: native ## Run all tests that a change must pass: the tiers unit and integration
+	@$(PYTEST)
+
+test-unit: native ## Run the unit tests: no process, nothing compiled by torch
+	@$(PYTEST) tests/unit
+
+test-nightly: native ## Run what is too slow for every change: all real scripts, four ranks, wheels, mutants
+	@$(PYTEST) -m nightly
+
+test-sample: native ## Run a tenth of the nightly tests, drawn by SEED (the commit)
+	@$(PYTEST) -m nightly --nightly-sample "$(SEED)"
+
+test-seconds: native ## Run everything, and write down what each test takes and holds: docs/testing.md
+	@$(PYTEST) -m "" --record-seconds tests/seconds.json
+	@$(BIN)/python docs/make_testing.py
 
 lint: setup ## Check style and types: ruff, mypy, clang-format
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers $(JOBS)
 	@$(BIN)/mypy examples $(wildcard benchmarks/*.py)
 	@$(if $(CPP_FILES),$(BIN)/clang-format --dry-run -Werror $(CPP_FILES))
 
@@ -86,20 +103,21 @@ format: setup ## Format all code
 	@$(BIN)/ruff format --quiet .
 	@$(if $(CPP_FILES),$(BIN)/clang-format -i $(CPP_FILES))
 
-check-cpp: setup ## Build and run the C++ tests (needs GoogleTest: libgtest-dev)
-	$(call cpp-tests,build/cpp)
+check-cpp: native ## Build and run the C++ tests, on the objects of the core (needs GoogleTest: libgtest-dev)
+	$(call build-tests,build/editable,fastsa_tests,-DCMAKE_COMPILE_WARNING_AS_ERROR=ON)
+	$(call ctest,$(VENV),build/editable)
 
-asan: $(ASAN_VENV)/.native ## Run the C++ and the planner tests under address and UB sanitizers
-	$(call ctest,$(ASAN_VENV),build/asan)
-	@$(SANITIZED) $(ASAN_VENV)/bin/python -m pytest -n $(JOBS) --capture=sys tests/planner tests/packaging/test_sanitized.py
+asan: $(ASAN_VENV)/.native ## Run the C++ and the planner tests under address and UB sanitizers (needs clang-14, libclang-rt-14-dev)
+	$(call ctest,$(VENV),build/asan)
+	@$(SANITIZED) $(ASAN_VENV)/bin/python -m pytest -n $(JOBS) --dist loadscope --capture=sys tests/unit/planner tests/integration/packaging/test_sanitized.py
 
 tsan: setup ## Run the C++ tests that start threads under the thread sanitizer
-	$(call cpp-tests,build/tsan,-DCMAKE_BUILD_TYPE=Debug -DFASTSA_SANITIZE=thread,-R Solve)
+	$(call build-tests,build/tsan,fastsa_tests,-DCMAKE_BUILD_TYPE=Debug -DFASTSA_SANITIZE=thread)
+	$(call ctest,$(VENV),build/tsan,-R Solve)
 
-fuzz: setup ## Fuzz the core with random graphs and budgets for FUZZ_SECONDS (needs clang-14, libclang-rt-14-dev)
-	$(call quietly,Building the fuzzer,$(CMAKE) -S . -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=$(CLANG) -DCMAKE_BUILD_TYPE=Debug -DFASTSA_BUILD_FUZZERS=ON && $(CMAKE) --build build/fuzz -j $(JOBS) --target fastsa_fuzz)
-	@mkdir -p build/fuzz/corpus
-	@cd build/fuzz && ./fastsa_fuzz corpus -max_total_time=$(FUZZ_SECONDS) -max_len=512 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 >log 2>&1 \
+fuzz: $(ASAN_VENV)/.native ## Fuzz the sanitized core with random graphs and budgets for FUZZ_SECONDS
+	@mkdir -p build/asan/corpus
+	@cd build/asan && ./fastsa_fuzz corpus -max_total_time=$(FUZZ_SECONDS) -max_len=512 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 >log 2>&1 \
 		&& grep number_of_executed_units log || { cat log; exit 1; }
 
 clean: ## Remove builds and caches
@@ -127,14 +145,13 @@ $(VENV)/.native: $(VENV)/.base $(NATIVE_FILES)
 	$(call quietly,Building the C++ core,$(call install,$(VENV)))
 	@touch $@
 
-# The planner imports neither torch nor what is built on it, so the sanitized environment goes without.
-$(ASAN_VENV)/.installed: pyproject.toml
-	$(call quietly,Creating $(ASAN_VENV) with $(PYTHON),$(PYTHON) -m venv $(ASAN_VENV))
-	@$(ASAN_VENV)/bin/python -c "$$requirements" dev | grep -v -e '^torch' -e '^cupy' -e '^accelerate' -e '^lightning' -e '^transformers' > $(ASAN_VENV)/requirements.txt
-	$(call quietly,Installing what the planner tests need,$(ASAN_VENV)/bin/python -m pip install -r $(ASAN_VENV)/requirements.txt)
+# The packages are those of $(VENV), but for fastsa: what a .pth file only names is not run.
+$(ASAN_VENV)/.installed: $(VENV)/.installed
+	$(call quietly,Creating $(ASAN_VENV) with $(PYTHON),$(PYTHON) -m venv --without-pip $(ASAN_VENV))
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$(ls -d $(ASAN_VENV)/lib/python*/site-packages)/packages.pth
 	@touch $@
 
-# One build for both: the core, its C++ tests and the module.
-$(ASAN_VENV)/.native: $(ASAN_VENV)/.installed $(NATIVE_FILES) $(wildcard tests/cpp/*)
-	$(call quietly,Building the C++ core and its tests with sanitizers,$(call install,$(ASAN_VENV)) -C build-dir=build/asan -C cmake.build-type=Debug -C cmake.define.FASTSA_BUILD_TESTS=ON -C cmake.define.FASTSA_SANITIZE=address$(comma)undefined)
+# One build for all: the core, its C++ tests, the fuzzer and the module.
+$(ASAN_VENV)/.native: $(ASAN_VENV)/.installed $(NATIVE_FILES) $(wildcard tests/cpp/* tests/fuzz/*)
+	$(call quietly,Building the C++ core$(comma) its tests and the fuzzer with sanitizers,CXX=$(CLANG) $(call install,$(ASAN_VENV)) $(ASAN_BUILD))
 	@touch $@

@@ -13,19 +13,19 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
+from step_times import StepTimes
 
 from fastsa.cache.store import Store
 from fastsa.planner.budget import format_bytes
-from fastsa.planner.plan import Plan
 from fastsa.profiler.profile import Profile
 from fastsa.runtime.run import Run
 
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parent / ".demo"
 LOSS = re.compile(r"^step\s+\d+\s+loss (\S+)$", re.MULTILINE)
-MEDIAN = re.compile(r"^median step (\S+) s$", re.MULTILINE)
 
 
 def run(*command: str) -> str:
@@ -44,7 +44,8 @@ def run(*command: str) -> str:
     )
     lines = done.stdout.splitlines()
     if lines and command[1] != "plan":
-        print(f"{lines[0]}\n  ... {len(LOSS.findall(done.stdout))} steps")
+        steps = len(LOSS.findall(done.stdout))
+        print(f"{lines[0]}\n  ... {steps} steps" if steps else lines[0])
     elif lines:
         print(done.stdout, end="")
     print(f"[{time.monotonic() - start:.0f} s]", flush=True)
@@ -53,13 +54,7 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def median_step(output: str) -> float:
-    """The script's own median step, seconds."""
-    found = MEDIAN.search(output)
-    return float(found[1]) if found else float("nan")
-
-
-def comparison(profile: Profile, plan: Plan, job: Run, plain: str, planned: str) -> Table:
+def comparison(profile: Profile, job: Run, times: StepTimes, plain: str, planned: str) -> Table:
     """Before and after, predicted and measured."""
     table = Table(title="before and after", title_justify="left")
     for column in ("", "plain script", "planned: predicted", "planned: measured"):
@@ -71,19 +66,18 @@ def comparison(profile: Profile, plan: Plan, job: Run, plain: str, planned: str)
         format_bytes(job.predicted_peak_bytes),
         f"{format_bytes(measured)} = {measured / profile.peak_bytes:.1%} of the plain peak",
     )
-    before, after = median_step(plain), median_step(planned)
     table.add_row(
         "step",
-        f"{before:.3f} s measured",
-        f"{before * plan.seconds / plan.base_seconds:.3f} s",
-        f"{after:.3f} s = {after / before - 1:+.1%}",
+        f"{times.plain_seconds:.3f} s measured",
+        f"{times.plain_seconds * (1 + times.predicted_extra):.3f} s",
+        f"{times.planned_seconds:.3f} s",
     )
-    bound = plan.lower_bound_seconds / plan.base_seconds
     table.add_row(
         "extra time",
         "",
-        f"{plan.extra_seconds / plan.base_seconds:.1%} (no plan below {bound:.1%})",
-        "",
+        f"{times.predicted_extra:+.1%} (no plan below {times.least_extra:+.1%})",
+        f"{times.measured_extra:+.1%}, between {times.quartiles[0]:+.1%} and "
+        f"{times.quartiles[1]:+.1%} in half of {times.pairs} pairs of steps",
     )
     losses, again = LOSS.findall(plain), LOSS.findall(planned)
     same = "equal to the last bit" if losses == again and losses else "DIFFERENT"
@@ -109,13 +103,16 @@ def main() -> None:
     with Store.open(FOLDER / "store.db") as store:
         job = store.run(store.list_items("run")[0].id)
         plan = store.plan(job.plan)
+    times = run("python", "examples/step_times.py", args.example, str(job.budget_bytes))
 
     console = Console()
     console.print()
-    console.print(comparison(profile, plan, job, plain, planned))
+    found = msgspec.json.decode(times.splitlines()[-1], type=StepTimes)
+    console.print(comparison(profile, job, found, plain, planned))
     console.print(f"bound: {plan.lower_bound_assumes}")
     console.print(
-        "times are of a machine as busy as it was; on your script: .venv/bin/fastsa --help"
+        "extra time: plain and planned steps alternated in one process, so that a busy machine "
+        "slows both; on your script: .venv/bin/fastsa --help"
     )
     if LOSS.findall(plain) != LOSS.findall(planned):
         raise SystemExit("the planned losses differ from the plain ones")

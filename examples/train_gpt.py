@@ -4,10 +4,14 @@ import argparse
 import random
 import statistics
 import time
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
+
+Batch = tuple[Tensor, Tensor]
 
 ALPHABET = 128  # ASCII
 NAMES = ["Ada", "Emmy", "Grace", "Katherine", "Sofya"]
@@ -85,13 +89,37 @@ def make_text(seed: int, sentences: int = 5000) -> Tensor:
     return torch.tensor(list(text.encode("ascii")))
 
 
-def get_batch(text: Tensor, batch_size: int, context: int, device: str) -> tuple[Tensor, Tensor]:
+def get_batch(text: Tensor, batch_size: int, context: int, device: str) -> Batch:
     starts = torch.randint(len(text) - context, (batch_size,))
     rows = torch.stack([text[i : i + context + 1] for i in starts.tolist()]).to(device)
     return rows[:, :-1], rows[:, 1:]
 
 
-def parse_args() -> argparse.Namespace:
+def build(args: argparse.Namespace) -> tuple[nn.Module, Optimizer, Callable[[], Batch]]:
+    """The model, its optimizer, and a function that makes a batch."""
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(args.seed)
+    text = make_text(args.seed)
+    model = GPT(args.layers, args.width, args.heads, args.context, args.dropout).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.95))
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"GPT with {parameters / 1e6:.2f} M parameters on {device}")
+    return model, optimizer, lambda: get_batch(text, args.batch_size, args.context, device)
+
+
+def train_step(model: nn.Module, optimizer: Optimizer, batch: Batch) -> float:
+    """One step; its loss."""
+    optimizer.zero_grad()
+    _, loss = model(*batch)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=8)
@@ -103,35 +131,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
     args = parse_args()
-    device = args.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(args.seed)
-
-    text = make_text(args.seed)
-    model = GPT(args.layers, args.width, args.heads, args.context, args.dropout).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.95))
-    parameters = sum(p.numel() for p in model.parameters())
-    print(f"GPT with {parameters / 1e6:.2f} M parameters on {device}")
-
+    model, optimizer, make_batch = build(args)
     seconds = []
     for step in range(args.steps):
         start = time.perf_counter()
-        idx, targets = get_batch(text, args.batch_size, args.context, device)
-        optimizer.zero_grad()
-        _, loss = model(idx, targets)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        loss = train_step(model, optimizer, make_batch())
         # Nine significant digits tell any two float32 values apart.
-        print(f"step {step:3d}  loss {loss.item():#.9g}", flush=True)
+        print(f"step {step:3d}  loss {loss:#.9g}", flush=True)
         seconds.append(time.perf_counter() - start)
-
     if seconds:
         print(f"median step {statistics.median(seconds):.3f} s")
 

@@ -3,10 +3,14 @@
 import argparse
 import statistics
 import time
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
+
+Batch = tuple[Tensor, Tensor]
 
 
 class BasicBlock(nn.Module):
@@ -62,7 +66,7 @@ class Images:
         self.patterns = F.interpolate(coarse, size=(size, size), mode="bilinear")
         self.device = device
 
-    def batch(self, batch_size: int) -> tuple[Tensor, Tensor]:
+    def batch(self, batch_size: int) -> Batch:
         y = torch.randint(len(self.patterns), (batch_size,))
         x = self.patterns[y]
         x = x + torch.randn_like(x)
@@ -70,17 +74,40 @@ class Images:
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, images: Images, batch_size: int, batches: int = 4) -> float:
+def accuracy(model: nn.Module, make_batch: Callable[[], Batch], batches: int = 4) -> float:
     model.eval()
-    correct = 0
-    for _ in range(batches):
-        x, y = images.batch(batch_size)
-        correct += int((model(x).argmax(dim=1) == y).sum())
+    hits = torch.cat(
+        [model(x).argmax(dim=1) == y for x, y in (make_batch() for _ in range(batches))]
+    )
     model.train()
-    return correct / (batches * batch_size)
+    return float(hits.float().mean())
 
 
-def parse_args() -> argparse.Namespace:
+def build(args: argparse.Namespace) -> tuple[nn.Module, Optimizer, Callable[[], Batch]]:
+    """The model, its optimizer, and a function that makes a batch."""
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(args.seed)
+    images = Images(args.classes, args.image_size, device)
+    model = ResNet(args.blocks, args.width, args.classes).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9, weight_decay=5e-4)
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"ResNet with {parameters / 1e6:.2f} M parameters on {device}")
+    return model, optimizer, lambda: images.batch(args.batch_size)
+
+
+def train_step(model: nn.Module, optimizer: Optimizer, batch: Batch) -> float:
+    """One step; its loss."""
+    x, y = batch
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=96)
@@ -91,37 +118,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
     args = parse_args()
-    device = args.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(args.seed)
-
-    images = Images(args.classes, args.image_size, device)
-    model = ResNet(args.blocks, args.width, args.classes).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9, weight_decay=5e-4)
-    parameters = sum(p.numel() for p in model.parameters())
-    print(f"ResNet with {parameters / 1e6:.2f} M parameters on {device}")
-
+    model, optimizer, make_batch = build(args)
     seconds = []
     for step in range(args.steps):
         start = time.perf_counter()
-        x, y = images.batch(args.batch_size)
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
+        loss = train_step(model, optimizer, make_batch())
         # Nine significant digits tell any two float32 values apart.
-        print(f"step {step:3d}  loss {loss.item():#.9g}", flush=True)
+        print(f"step {step:3d}  loss {loss:#.9g}", flush=True)
         seconds.append(time.perf_counter() - start)
-
     if seconds:
         print(f"median step {statistics.median(seconds):.3f} s")
-    print(f"accuracy {accuracy(model, images, args.batch_size):.3f}")
+    print(f"accuracy {accuracy(model, make_batch):.3f}")
 
 
 if __name__ == "__main__":

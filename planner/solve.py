@@ -31,7 +31,6 @@ _STATUSES: dict[str, Status] = {
     "INFEASIBLE": "infeasible",
 }
 _SECONDS_BETWEEN_REPORTS = 0.1
-_TIED_SECONDS = 5.0  # of a search that was limited by iterations alone
 
 
 class Cancel(Protocol):
@@ -74,7 +73,7 @@ def plan(
     A budget that cannot be met, or was not met in time, is an answer: see `Plan.status`.
     With `iterations` on one thread, and time enough, the answer depends on the seed alone.
     A step that calls one captured region several times gets one order for all its calls (see
-    `tied`), without progress, always by `fastsa`.
+    `tied`), without progress, always by `fastsa`; `iterations` is then for each of its searches.
     Setting `cancel` ends the search with the best plan so far; what `on_progress` raises ends it
     with that exception.
 
@@ -91,7 +90,8 @@ def plan(
         return tied.plan_tied(
             graph,
             budget_bytes,
-            time_limit=_TIED_SECONDS if time_limit is None else time_limit,
+            time_limit=time_limit,
+            iterations=iterations,
             seed=seed,
             threads=threads,
             warm_start=warm_start,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypedDict
 
 import msgspec
 
@@ -52,13 +53,17 @@ def plan_tied(
     graph: Graph,
     budget_bytes: int,
     *,
-    time_limit: float,
+    time_limit: float | None,
+    iterations: int | None,
     seed: int,
     threads: int,
     warm_start: Plan | None = None,
     cancel: Cancel | None = None,
 ) -> Plan:
-    """The fastest plan found in which calls are tied. Like `solve.plan`; reports no progress."""
+    """The fastest plan found in which calls are tied. Like `solve.plan`; reports no progress.
+
+    `time_limit` is for all of it, in seconds; `iterations` is per search.
+    """
     began = time.monotonic()
     first = search(graph, budget_bytes, time_limit=0.0, iterations=0)
     is_enough = first.peak_bytes <= budget_bytes and _is_base(graph, first)
@@ -72,10 +77,10 @@ def plan_tied(
     for level in LEVELS:
         if (cancel is not None and cancel.is_set()) or fitting > 1:
             break
-        seconds = _LOCAL_SHARE * time_limit / len(LEVELS) / len(names)
-        orders = {name: _call_order(graph, name, level, seconds, seed) for name in names}
-        seconds = (1 - _LOCAL_SHARE) * time_limit / len(LEVELS)
-        order = _around(graph, orders, budget_bytes, seconds, seed, threads, cancel)
+        local = _effort(time_limit, _LOCAL_SHARE / len(LEVELS) / len(names), iterations)
+        orders = {name: _call_order(graph, name, level, local, seed) for name in names}
+        around = _effort(time_limit, (1 - _LOCAL_SHARE) / len(LEVELS), iterations)
+        order = _around(graph, orders, budget_bytes, around, seed, threads, cancel)
         found.append(certify(graph, order, budget_bytes, planner=first.planner, time_limit=0.2))
         fitting += found[-1].fits
     best = min(found, key=_rank)
@@ -84,6 +89,18 @@ def plan_tied(
         best.planner, wall_seconds=wall, seed=seed, threads=threads, iterations=0
     )
     return msgspec.structs.replace(best, planner=made)
+
+
+class _Effort(TypedDict):
+    """What one search may take."""
+
+    time_limit: float | None
+    iterations: int | None
+
+
+def _effort(time_limit: float | None, share: float, iterations: int | None) -> _Effort:
+    seconds = None if time_limit is None else share * time_limit
+    return {"time_limit": seconds, "iterations": iterations}
 
 
 def _rank(found: Plan) -> tuple[bool, float]:
@@ -101,7 +118,7 @@ def _order(plan: Plan) -> Order:
 # One call by itself ---------------------------------------------------------------------------
 
 
-def _call_order(graph: Graph, name: str, level: float, seconds: float, seed: int) -> Order:
+def _call_order(graph: Graph, name: str, level: float, effort: _Effort, seed: int) -> Order:
     """The fastest order found for a call that keeps no more than a share of what it does now."""
     local = _call_graph(graph, name)
     base = search(local, (1 << 62), time_limit=0.0, iterations=0)
@@ -114,9 +131,9 @@ def _call_order(graph: Graph, name: str, level: float, seconds: float, seed: int
     # Whatever is kept while the outside runs leaves that much less for its workspace.
     ops[outside.id] = msgspec.structs.replace(outside, workspace_bytes=room - kept)
     limited = msgspec.structs.replace(local, ops=tuple(ops))
-    made = search(limited, room, time_limit=seconds, seed=seed)
+    made = search(limited, room, **effort, seed=seed)
     if made.status == "infeasible":
-        made = search(limited, made.minimum_budget_bytes, time_limit=seconds, seed=seed)
+        made = search(limited, made.minimum_budget_bytes, **effort, seed=seed)
     return _order(made) if made.sequence else _order(base)
 
 
@@ -219,7 +236,7 @@ def _around(
     graph: Graph,
     orders: Mapping[str, Order],
     budget_bytes: int,
-    seconds: float,
+    effort: _Effort,
     seed: int,
     threads: int,
     cancel: Cancel | None,
@@ -229,11 +246,9 @@ def _around(
     reduced, stands_for = _reduced(graph, fixed, set(orders))
     if not any(op.recomputable for op in reduced.ops):
         return fixed
-    made = search(
-        reduced, budget_bytes, time_limit=seconds, seed=seed, threads=threads, cancel=cancel
-    )
+    made = search(reduced, budget_bytes, **effort, seed=seed, threads=threads, cancel=cancel)
     if made.status == "infeasible":
-        made = search(reduced, made.minimum_budget_bytes, time_limit=seconds, seed=seed)
+        made = search(reduced, made.minimum_budget_bytes, **effort, seed=seed)
     if not made.sequence:
         return fixed
     sequence: list[int] = []

@@ -26,14 +26,14 @@ class Accumulates(WithPlan):
         self.seed = seed
 
     def compile(self, model: nn.Module) -> None:
-        """Each graph becomes a region of its own."""
+        """Each graph becomes a region of its own; models of one make share them."""
+        model.compile(backend=self.backend)
 
-        def backend(gm: fx.GraphModule, inputs: Sequence[Any]) -> Any:
-            region = Accumulates(self.seed)
-            region.added = self.added
-            return compile_region(region, gm, inputs)
-
-        model.compile(backend=backend)
+    def backend(self, gm: fx.GraphModule, inputs: Sequence[Any]) -> Any:
+        """A backend of Dynamo's."""
+        region = Accumulates(self.seed)
+        region.added = self.added
+        return compile_region(region, gm, inputs)
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         captured = capture(joint, num_fwd_outputs, name="test", device_name="cpu")

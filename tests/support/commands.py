@@ -27,8 +27,8 @@ HOSTILE = "[red]evil\x1b[2J</b>\u202e 模型"
 class _Output(io.TextIOWrapper):
     """Text, encoded as a process's output is."""
 
-    def __init__(self) -> None:
-        super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
+    def __init__(self, encoding: str, errors: str) -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, errors=errors, write_through=True)
 
     def text(self) -> str:
         """All that was written."""
@@ -42,7 +42,8 @@ def run_in_process(store: Path, *arguments: str, **more: str) -> Done:
 
     Pipes, signals and a script's own end are the matter of the few tests with a process.
     """
-    out, err = _Output(), _Output()
+    encoding = more.get("PYTHONIOENCODING", "utf-8")
+    out, err = _Output(encoding, "strict"), _Output(encoding, "backslashreplace")
     argv = ["fastsa", *arguments]
     with (
         mock.patch.dict(os.environ, environment(store, **more), clear=True),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -66,4 +67,9 @@ class WithPlan(Region):
 
 def unplanned(model: nn.Module) -> None:
     """Compile a model as torch does when nothing is planned."""
-    model.compile(backend=lambda gm, inputs: compile_region(Region(), gm, inputs))
+    model.compile(backend=unplanned_backend)
+
+
+def unplanned_backend(gm: fx.GraphModule, inputs: Sequence[Any]) -> Any:
+    """A backend of Dynamo's that plans nothing; models of one make share what it compiles."""
+    return compile_region(Region(), gm, inputs)

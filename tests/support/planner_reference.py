@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
@@ -10,12 +10,21 @@ from fastsa.planner.plan import Plan
 
 def peak(graph: Graph, sequence: Sequence[int]) -> int:
     """The largest sum of bytes alive over all positions."""
-    return max((alive(graph, sequence, k) for k in range(len(sequence))), default=0)
+    return max(alive(graph, sequence), default=0)
 
 
-def alive(graph: Graph, sequence: Sequence[int], position: int) -> int:
-    """Bytes alive while the op at `position` runs."""
-    total = graph.ops[sequence[position]].workspace_bytes
+def alive(graph: Graph, sequence: Sequence[int]) -> list[int]:
+    """Bytes alive while the op at each position runs."""
+    spans = list(lifetimes(graph, sequence))
+    return [
+        graph.ops[op].workspace_bytes
+        + sum(size for birth, death, size in spans if birth <= position <= death)
+        for position, op in enumerate(sequence)
+    ]
+
+
+def lifetimes(graph: Graph, sequence: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Birth, death and bytes of each value each time it is made."""
     for value in graph.values:
         made = [k for k, op in enumerate(sequence) if value.id in graph.ops[op].outputs]
         used = [k for k, op in enumerate(sequence) if value.id in graph.ops[op].inputs]
@@ -25,9 +34,7 @@ def alive(graph: Graph, sequence: Sequence[int], position: int) -> int:
             death = max([birth, *(k for k in used if birth <= k < until)])
             if last and value.id in graph.outputs:
                 death = len(sequence) - 1
-            if birth <= position <= death:
-                total += value.bytes
-    return total
+            yield birth, death, value.bytes
 
 
 def seconds(graph: Graph, sequence: Sequence[int]) -> float:

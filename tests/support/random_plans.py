@@ -22,7 +22,7 @@ def random_plan(graph: Graph, chance: random.Random, forget: float = 0.3) -> Pla
                 if value in producer:
                     _again(graph, producer, sequence, producer[value], region, chance, forget)
             sequence.append(op)
-    return _measured(graph, sequence, starts)
+    return measured(graph, sequence, starts)
 
 
 def _random_order(
@@ -65,7 +65,8 @@ def _again(
     sequence.append(op)
 
 
-def _measured(graph: Graph, sequence: list[int], starts: list[int]) -> Plan:
+def measured(graph: Graph, sequence: list[int], starts: list[int]) -> Plan:
+    """A plan of this order."""
     base = plan(graph, (1 << 63) - 1, time_limit=0.0, iterations=0)
     return Plan(
         schema="fastsa.plan/1",

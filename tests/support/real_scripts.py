@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
 from fastsa.cache.store import Store
 from fastsa.runtime.run import Run
-from support.fork_server import Done, ForkServer
+from support.fork_server import Done
 from support.sandbox import CliSandbox
 
-__all__ = ["ITEMS", "LIBRARIES", "CliSandbox", "Done", "ForkServer", "Item", "Trained"]
-
-# Imported once for all scripts; each still runs in a process of its own.
-LIBRARIES = (
-    "accelerate",
-    "lightning",
-    "transformers.models.bert.modeling_bert",
-    "transformers.models.gpt2.modeling_gpt2",
-    "transformers.models.llama.modeling_llama",
-    "transformers.models.t5.modeling_t5",
-    "transformers.models.vit.modeling_vit",
-    "transformers.trainer",
-)
+STEPS = 6
+"""At least: profiling watches a few, and the trainers evaluate after the third or the fifth."""
 
 
 @dataclass(frozen=True)
@@ -90,26 +80,61 @@ class Trained:
         self.item = item
         self.sandbox = sandbox
 
+    def plain(self, *arguments: str) -> Done:
+        """What the script prints by itself."""
+        return self.sandbox.plain(*self.item.command, *arguments, REAL_STEPS=str(STEPS))
+
+    def fastsa(self, *arguments: str) -> Done:
+        """A command on the script."""
+        return self.sandbox.fastsa(*arguments, *self.item.command, REAL_STEPS=str(STEPS))
+
     @cached_property
     def reference(self) -> Done:
         """What the script prints without a plan that recomputes anything."""
-        if self.item.exact:
-            return self.sandbox.plain(*self.item.command)
-        return self.under("100%")
+        return self.plain() if self.item.exact else self.under("100%")
 
     @cached_property
     def profile(self) -> Done:
-        return self.sandbox.fastsa("profile", *self.item.command)
+        return self.fastsa("profile")
 
     def under(self, *budget: str) -> Done:
         """`fastsa run --budget ...` with the profile that is there."""
         assert self.profile.returncode == 0, self.profile.stderr
-        return self.sandbox.fastsa(
-            "run", "--budget", *budget, "--time-limit", "0.7", *self.item.command
-        )
+        return self.fastsa("run", "--budget", *budget, "--time-limit", "0.7")
 
     def run(self) -> Run | None:
         """The latest run in the store."""
         with Store.open(self.sandbox.place) as store:
             rows = store.list_items("run")
             return store.run(rows[0].id) if rows else None
+
+    def check_half(self) -> None:
+        """At half its memory: the same output, planned, measured, and as predicted."""
+        done = self.under(self.item.half)
+        check_same(done, self.reference)
+        if not self.item.is_planned:
+            assert self.run() is None
+            assert "so nothing was planned" in done.stderr
+        elif not self.item.keeps_budget:
+            assert re.search("OVER +the measured peak is .* above the budget", done.stderr)
+        else:
+            run = check_peak(self.run(), self.item.lowest_share)
+            assert (run.measured_peak_bytes or 0) <= run.budget_bytes
+            assert "trains unplanned" not in done.stderr
+
+
+def check_same(done: Done, wanted: Done) -> None:
+    """To the last bit of each loss and of the trained state."""
+    assert wanted.returncode == 0, wanted.stderr
+    assert done.returncode == 0, done.stderr
+    assert "state " in wanted.stdout
+    assert done.stdout == wanted.stdout
+
+
+def check_peak(run: Run | None, lowest_share: float) -> Run:
+    """It was planned and measured, and is what was predicted."""
+    assert run is not None
+    assert run.measured_peak_bytes is not None
+    share = run.measured_peak_bytes / run.predicted_peak_bytes
+    assert lowest_share <= share <= 1.01
+    return run

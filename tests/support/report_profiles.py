@@ -119,8 +119,9 @@ def _forward(memory: Memory, layers: int, evil: str) -> list[tuple[int, int, str
 
 
 def _backward(memory: Memory, kept: list[tuple[int, int, str]]) -> None:
+    sites = tuple(memory.sites)  # those of the forward, in their order
     for position, size, module in reversed(kept):
-        site = memory.timeline().sites[memory.blocks[position].site]
+        site = sites[memory.blocks[position].site]
         now = Site("temporary", "backward", f"{site.op}_backward", module, site.source)
         grown = Site("gradient", "backward", "aten::mm", module, site.source)
         scratch = memory.allocate(size, now)

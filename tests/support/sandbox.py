@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from fastsa.cache.store import Store
@@ -11,11 +13,19 @@ from support.fork_server import ONE_THREAD, Done, ForkServer, Program
 from support.paths import INSTALLED, SCRIPTS
 
 
+def kept_environment() -> dict[str, str]:
+    """What every process needs, and what coverage.py needs to see it."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in {"PATH", "HOME"} or name.startswith("COVERAGE_")
+    }
+
+
 def environment(store: Path, **more: str) -> dict[str, str]:
     """What a process gets of this one's environment, and a store."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return {
-        **kept,
+        **kept_environment(),
         "FASTSA_STORE": str(store),
         "FASTSA_CONFIG": "",
         "PYTHONUTF8": "1",
@@ -59,6 +69,14 @@ class CliSandbox:
         """Start a program, and go on; what it says on stderr may go to a descriptor."""
         env = self.environment(**more)
         return self.server.start([program, *arguments], env, self.folder, stderr)
+
+    def copy_store(self, other: CliSandbox) -> None:
+        """Begin with what is in the store of another."""
+        with (
+            closing(sqlite3.connect(other.place)) as there,
+            closing(sqlite3.connect(self.place)) as here,
+        ):
+            there.backup(here)
 
     @property
     def counters(self) -> dict[str, int]:

@@ -29,7 +29,7 @@ def main() -> None:
     torch.manual_seed(0)
     case = CASES[name]
     model = case.make()
-    options: dict[str, object] = {"budget": budget, "time_limit": 1.0, "best_effort": True}
+    options: dict[str, object] = {"budget": budget, "time_limit": 0.3, "best_effort": True}
     if budget == "none":
         model.compile(backend="aot_eager_default_partitioner")
     else:

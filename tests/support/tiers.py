@@ -15,9 +15,10 @@ from support.paths import TESTS
 
 TIERS = ("unit", "integration", "nightly")
 SECONDS = TESTS / "seconds.json"
-"""Seconds of each test on some machine at some time: good for shares, not for absolute times."""
+"""Seconds of each test that took long, on some machine: good for shares, not for absolute times."""
 
-UNKNOWN_SECONDS = 5.0  # of a test that SECONDS does not know yet
+LONG = 0.5  # seconds; of the nightly tests all are kept
+UNKNOWN_SECONDS = 5.0  # of a nightly test that SECONDS does not know yet
 PROCESSES = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec"})
 
 
@@ -116,7 +117,12 @@ class _Seconds:
         if path:
             file = Path(path)
             known = json.loads(file.read_text("utf-8")) if file.exists() else {}
-            known |= {name: round(spent, 2) for name, spent in self.seconds.items()}
+            known = {name: spent for name, spent in known.items() if name not in self.seconds}
+            known |= {
+                name: round(spent, 1)
+                for name, spent in self.seconds.items()
+                if spent >= LONG or self.tiers[name] == "nightly"
+            }
             text = json.dumps(known, indent=0, sort_keys=True, ensure_ascii=False)
             file.write_text(text + "\n", "utf-8")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,29 +18,49 @@ from support import builders
 
 KEY = builders.key(builders.graph())
 
-CLAIM_AND_HANG = """
-import sys, time
-from pathlib import Path
-from fastsa.cache.store import Store
-store = Store.open(Path(sys.argv[1]))
-print(store.requests.claim(1000).id, flush=True)
-time.sleep(1000)
-"""
-
 
 @pytest.fixture
 def requests(path: Path) -> Requests:
     return Store.open(path).requests
 
 
-def claimed_elsewhere(path: Path) -> subprocess.Popen[str]:
+class Holder:
     """A process that holds the next request and does nothing about it."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", CLAIM_AND_HANG, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline()
-    return process
+
+    def __init__(self, path: Path) -> None:
+        reader, writer = os.pipe()
+        self._child = os.fork()
+        if not self._child:
+            try:
+                assert Store.open(path).requests.claim(1000)
+                os.write(writer, b"claimed")
+                signal.pause()
+            finally:
+                os._exit(1)
+        os.close(writer)
+        assert os.read(reader, 100) == b"claimed"
+        os.close(reader)
+
+    def kill(self) -> None:
+        """End it, if it has not ended."""
+        if self._child:
+            os.kill(self._child, signal.SIGKILL)
+            os.waitpid(self._child, 0)
+            self._child = 0
+
+
+@pytest.fixture
+def hold(path: Path) -> Iterator[Callable[[], Holder]]:
+    """Let another process take the next request."""
+    holders = []
+
+    def hold() -> Holder:
+        holders.append(Holder(path))
+        return holders[-1]
+
+    yield hold
+    for holder in holders:
+        holder.kill()
 
 
 class TestOwner:
@@ -107,71 +126,74 @@ class TestQueue:
         found = [requests.claim(60, kinds), requests.claim(60, kinds), requests.claim(60, kinds)]
         assert [each and each.id for each in found] == [plan.id, improve.id, None]
 
-    def test_what_is_held_is_not_given_away(self, path: Path, requests: Requests) -> None:
+    def test_what_is_held_is_not_given_away(
+        self, requests: Requests, hold: Callable[[], Holder]
+    ) -> None:
         requests.put("plan", KEY, 1000)
-        process = claimed_elsewhere(path)
-        try:
-            assert requests.claim(60) is None
-            begun = requests.begin("plan", KEY, 1000, 60)
-            assert begun.owner != owner.current()
-        finally:
-            process.kill()
-            process.wait()
+        hold()
+        assert requests.claim(60) is None
+        begun = requests.begin("plan", KEY, 1000, 60)
+        assert begun.owner != owner.current()
 
-    def test_of_the_dead_it_is_taken_over_once(self, path: Path, requests: Requests) -> None:
+    def test_of_the_dead_it_is_taken_over_once(
+        self, requests: Requests, hold: Callable[[], Holder]
+    ) -> None:
         name = requests.put("plan", KEY, 1000).id
         for attempt in range(1, ATTEMPTS + 1):
-            process = claimed_elsewhere(path)
+            holder = hold()
             held = requests.get(name)
             assert held is not None
             assert (held.state, held.attempts) == ("running", attempt)
-            process.kill()
-            process.wait()
+            holder.kill()
         assert requests.claim(60) is None
         ended = requests.get(name)
         assert ended is not None
         assert ended.state == "failed"
         assert ended.reason
 
-    def test_a_lease_that_is_over(self, path: Path, requests: Requests) -> None:
+    def test_a_lease_that_is_over(
+        self, requests: Requests, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         name = requests.put("plan", KEY, 1000).id
-        claimed = requests.claim(0.05)
+        claimed = requests.claim(60)
         assert claimed is not None
-        time.sleep(0.1)
+        now = time.time
+        monkeypatch.setattr("fastsa.cache.requests.time.time", lambda: now() + 61)
         again = requests.claim(60)
         assert again is not None
         assert (again.id, again.attempts) == (name, 2)
 
     def test_the_clock_jumps_ahead(
-        self, path: Path, requests: Requests, monkeypatch: pytest.MonkeyPatch
+        self,
+        requests: Requests,
+        hold: Callable[[], Holder],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Two make the same plan; whoever was first cannot spoil what the second says of it."""
         requests.put("plan", KEY, 1000)
-        process = claimed_elsewhere(path)
-        try:
-            now = time.time
-            monkeypatch.setattr("fastsa.cache.requests.time.time", lambda: now() + 365 * 86400)
-            begun = requests.begin("plan", KEY, 1000, 60)
-            assert begun.owner == owner.current()
-            requests.finish(begun.id, "ab" * 32)
-            ended = requests.get(begun.id)
-            assert ended is not None
-            assert (ended.state, ended.plan) == ("planned", "ab" * 32)
-        finally:
-            process.kill()
-            process.wait()
+        hold()
+        now = time.time
+        monkeypatch.setattr("fastsa.cache.requests.time.time", lambda: now() + 365 * 86400)
+        begun = requests.begin("plan", KEY, 1000, 60)
+        assert begun.owner == owner.current()
+        requests.finish(begun.id, "ab" * 32)
+        ended = requests.get(begun.id)
+        assert ended is not None
+        assert (ended.state, ended.plan) == ("planned", "ab" * 32)
 
     def test_the_clock_jumps_back(
-        self, path: Path, requests: Requests, monkeypatch: pytest.MonkeyPatch
+        self,
+        requests: Requests,
+        hold: Callable[[], Holder],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """A lease seems to last for a year: it ends with its holder all the same."""
         name = requests.put("plan", KEY, 1000).id
-        process = claimed_elsewhere(path)
+        holder = hold()
         now = time.time
         monkeypatch.setattr("fastsa.cache.requests.time.time", lambda: now() - 365 * 86400)
         assert requests.claim(60) is None
-        process.kill()
-        process.wait()
+        holder.kill()
         taken = requests.claim(60)
         assert taken is not None
         assert (taken.id, taken.owner) == (name, owner.current())
@@ -208,10 +230,10 @@ def take_all(path: Path, found: multiprocessing.Queue[list[str]]) -> None:
 
 
 def test_each_request_is_taken_by_one(path: Path, requests: Requests) -> None:
-    wanted = {requests.put("plan", KEY, size).id for size in range(60)}
-    context = multiprocessing.get_context("spawn")
+    wanted = {requests.put("plan", KEY, size).id for size in range(40)}
+    context = multiprocessing.get_context("fork")
     found: multiprocessing.Queue[list[str]] = context.Queue()
-    workers = [context.Process(target=take_all, args=(path, found)) for _ in range(6)]
+    workers = [context.Process(target=take_all, args=(path, found)) for _ in range(4)]
     for worker in workers:
         worker.start()
     names = [name for _ in workers for name in found.get(timeout=120)]

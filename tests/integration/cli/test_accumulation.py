@@ -24,7 +24,7 @@ def is_exact(run: Run) -> bool:
 
 def trained(sandbox: CliSandbox, budget: str, script: str) -> Run:
     """Run it, with the losses of the plain script."""
-    done: Done = sandbox.fastsa("run", "--budget", budget, "--time-limit", "1", script)
+    done: Done = sandbox.fastsa("run", "--budget", budget, "--time-limit", "0.2", script)
     assert done.returncode == 0, done.stderr
     assert steps(done)
     assert done.stdout == sandbox.plain(script).stdout
@@ -50,6 +50,7 @@ def test_accumulation_as_it_is(sandbox: CliSandbox) -> None:
         assert store.plan(run.plan).extra_seconds == 0
 
 
+@pytest.mark.nightly
 def test_accumulation_under_a_budget(sandbox: CliSandbox) -> None:
     run = trained(sandbox, "90%", "heavy.py")
     assert is_exact(run)
@@ -73,7 +74,7 @@ def test_without_a_profile_the_second_micro_batch_is_planned(
 def test_a_budget_below_what_accumulation_needs(sandboxes: Callable[[], CliSandbox]) -> None:
     """It is no longer the first step: it trains with as little as was found, and says so."""
     sandbox = sandboxes()
-    done = sandbox.fastsa("run", "--budget", "3.3MiB", "--time-limit", "0.5", "heavy.py")
+    done = sandbox.fastsa("run", "--budget", "3.3MiB", "--time-limit", "0.2", "heavy.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout == sandbox.plain("heavy.py").stdout
     assert "cannot be met beside the gradients of earlier micro-batches" in done.stderr

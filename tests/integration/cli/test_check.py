@@ -1,4 +1,4 @@
-"""`fastsa check`: a script's planned steps held against its unplanned ones, in real processes."""
+"""`fastsa check`: a script's planned steps held against its unplanned ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from fastsa.cache.store import Store
 from fastsa.runtime.verdict import Verdict
 from support.commands import only_json
 from support.fork_server import Done
-from support.sandbox import CliSandbox
+from support.paths import SUPPORT
+from support.sandbox import CliSandbox, with_scripts
 
-QUICK = ("--budget", "65%", "--time-limit", "0.5", "--steps", "3")
+QUICK = ("--budget", "65%", "--time-limit", "0.2", "--steps", "3")
+FORKED = SUPPORT / "forked_check.py"
+
+
+def check(sandbox: CliSandbox, *arguments: str) -> Done:
+    return sandbox.start(FORKED, "check", *with_scripts(arguments)).done()
 
 
 class Checked:
@@ -23,7 +29,7 @@ class Checked:
 
     def __init__(self, sandbox: CliSandbox, *arguments: str) -> None:
         self.sandbox = sandbox
-        self.done = sandbox.fastsa("check", *QUICK, *arguments)
+        self.done = check(sandbox, *QUICK, *arguments)
 
     @property
     def verdict(self) -> Verdict:
@@ -74,9 +80,10 @@ class TestHolds:
         """Of the region and of the step that it turned out to be: the same plan, checked."""
         assert plain.sandbox.kinds() == ["graph", "graph", "plan", "plan", "verdict", "verdict"]
 
-    def test_beside_the_plan(self, plain: Checked) -> None:
+    def test_beside_the_plan(self, plain: Checked, sandbox: CliSandbox) -> None:
         """Wherever the plan is shown."""
-        sandbox, verdict = plain.sandbox, plain.verdict
+        sandbox.copy_store(plain.sandbox)
+        verdict = plain.verdict
         rows = only_json(sandbox.fastsa("list", "--kind", "plan", "--json"))["items"]
         assert verdict.line == f"bit-identical over 3 steps, {verdict.created[:10]}"
         assert {row["checked"] for row in rows} == {verdict.line}
@@ -129,31 +136,33 @@ class TestDiffers:
         assert checked.verdict.identical_to_compiled is True
 
 
+@pytest.mark.nightly
 class TestScripts:
     @pytest.mark.parametrize("arguments", [["loader.py"], ["accumulates.py"]], ids=" ".join)
     def test_holds(self, sandbox: CliSandbox, arguments: list[str]) -> None:
-        done = sandbox.fastsa("check", "--budget", "90%", *QUICK[2:], *arguments)
+        done = check(sandbox, "--budget", "90%", *QUICK[2:], *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def test_unseeded(self, sandbox: CliSandbox) -> None:
         """Two processes of it would never agree, if fastsa did not seed them."""
-        done = sandbox.fastsa("check", "--budget", "95%", *QUICK[2:], "unseeded.py")
+        done = check(sandbox, "--budget", "95%", *QUICK[2:], "unseeded.py")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "by fastsa: the script seeds nothing" in done.stdout
 
 
 class TestRefuses:
     def test_an_infeasible_budget(self, sandbox: CliSandbox) -> None:
-        done = sandbox.fastsa("check", "--budget", "20%", "--time-limit", "0.5", "plain.py")
+        done = check(sandbox, "--budget", "20%", "--time-limit", "0.2", "plain.py")
         assert (done.returncode, done.stdout) == (3, "")
         assert "cannot be met: the minimum is" in done.stderr
 
     def test_nothing_planned(self, sandbox: CliSandbox) -> None:
-        done = sandbox.fastsa("check", *QUICK, "opaque.py")
+        done = check(sandbox, *QUICK, "opaque.py")
         assert (done.returncode, done.stdout) == (1, "")
         assert "nothing was planned: nothing of the model could be captured" in done.stderr
 
     def test_a_script_that_fails(self, sandbox: CliSandbox) -> None:
+        """In cold processes, as it is started by users."""
         done = sandbox.fastsa("check", *QUICK, "plain.py", "--raise-at", "1")
         assert (done.returncode, done.stdout) == (1, "")
         assert "| ValueError: mine\n" in done.stderr
@@ -162,7 +171,7 @@ class TestRefuses:
         )
 
     def test_no_script(self, sandbox: CliSandbox) -> None:
-        done = sandbox.fastsa("check", *QUICK, "nowhere.py")
+        done = check(sandbox, *QUICK, "nowhere.py")
         assert done.returncode == 2
         assert "no such script" in done.stderr
 
@@ -172,10 +181,19 @@ class TestRefuses:
         assert "--budget" in done.stderr
 
 
-def test_a_damaged_verdict_stops_nothing(plain: Checked) -> None:
-    with closing(sqlite3.connect(plain.sandbox.place)) as connection, connection:
+def test_a_damaged_verdict_stops_nothing(plain: Checked, sandbox: CliSandbox) -> None:
+    sandbox.copy_store(plain.sandbox)
+    with closing(sqlite3.connect(sandbox.place)) as connection, connection:
         connection.execute("UPDATE verdicts SET payload = x'00'")
-    done = plain.sandbox.fastsa("run", "--budget", "65%", "plain.py")
+    done = sandbox.fastsa("run", "--budget", "65%", "--time-limit", "0.2", "plain.py")
     assert done.returncode == 0
     assert "checked" not in done.stderr
     assert "Warning" not in done.stderr
+
+
+@pytest.mark.nightly
+def test_cold(sandbox: CliSandbox) -> None:
+    """A whole check, with every process started as users start it."""
+    done = sandbox.fastsa("check", *QUICK, "plain.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("bit-identical") == 2

@@ -1,177 +1,41 @@
-"""Settings: which value counts, where it comes from, and what is said of mistakes."""
+"""Settings of a project and of a program's environment, as a training takes them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from fastsa import config
-from fastsa.errors import BadInput
-from support.commands import only_json
-from support.fork_server import Done
 from support.paths import INSTALLED, SCRIPTS
-from support.sandbox import CliSandbox, environment
+from support.sandbox import CliSandbox
 
 
-@pytest.fixture
-def fastsa(sandbox: CliSandbox) -> Callable[..., Done]:
-    """Run a command in a project of its own, with a user file of its own."""
-    (sandbox.folder / "project" / "inner").mkdir(parents=True)
-
-    def run(*arguments: str, project: str = "", user: str = "", **more: str) -> Done:
-        folder = sandbox.folder / "project"
-        (folder / "pyproject.toml").write_text(f"[tool.fastsa]\n{project}" if project else "")
-        file = sandbox.folder / "user.toml"
-        file.write_text(user)
-        env = environment(sandbox.place, FASTSA_CONFIG=str(file), **more)
-        return sandbox.warm.run([str(INSTALLED), *arguments], env, folder / "inner")
-
-    return run
+def test_a_script(sandbox: CliSandbox) -> None:
+    """Without a flag: the budget is the project's."""
+    inner = sandbox.folder / "project" / "inner"
+    inner.mkdir(parents=True)
+    settings = '[tool.fastsa]\nbudget = "90%"\ntime_limit = 0.2'
+    (inner.parent / "pyproject.toml").write_text(settings)
+    argv = [INSTALLED, "run", SCRIPTS / "plain.py"]
+    done = sandbox.server.run(argv, sandbox.environment(), inner)
+    assert done.returncode == 0, done.stderr
+    assert "fastsa: plan made" in done.stderr
 
 
-def values(done: Done) -> dict[str, tuple[Any, str]]:
-    found = only_json(done)["settings"]
-    return {name: (each["value"], Path(each["source"]).name) for name, each in found.items()}
-
-
-Run = Callable[..., Done]
-
-
-class TestOrder:
-    def test_defaults(self, fastsa: Run, sandbox: CliSandbox) -> None:
-        found = values(fastsa("config", "--json"))
-        assert found.pop("store") == (str(sandbox.place), "FASTSA_STORE")
-        assert {source for _, source in found.values()} == {"default"}
-        assert found["time_limit"] == (5.0, "default")
-
-    def test_each_comes_before_the_next(self, fastsa: Run) -> None:
-        user = "threads = 2\nseed = 2\ntime_limit = 2"
-        project = "threads = 3\nseed = 3"
-        found = values(fastsa("config", "--json", user=user, project=project, FASTSA_THREADS="4"))
-        assert found["threads"] == (4, "FASTSA_THREADS")
-        assert found["seed"] == (3, "pyproject.toml")
-        assert found["time_limit"] == (2.0, "user.toml")
-
-    def test_a_flag_comes_first(self, fastsa: Run, sandbox: CliSandbox) -> None:
-        graph = str(sandbox.folder / "none.json")
-        done = fastsa("plan", "--graph", graph, "--budget", "no%", project='budget = "50%"')
-        assert "no%" in done.stderr
-        done = fastsa("plan", "--graph", graph, project='budget = "50%"')
-        assert "none.json" in done.stderr  # it has a budget
-
-    def test_an_empty_variable_says_nothing(self, fastsa: Run) -> None:
-        found = values(fastsa("config", "--json", user="seed = 2", FASTSA_SEED=""))
-        assert found["seed"] == (2, "user.toml")
-
-    def test_text(self, fastsa: Run) -> None:
-        done = fastsa("config", project="best_effort = true", FASTSA_REMOTE="s3://me:pass@b/x")
-        assert "best_effort         true" in done.stdout
-        assert "s3://***@b/x" in done.stdout
-        assert "pass" not in done.stdout
-        assert "pyproject.toml" in done.stdout
-
-
-class TestMistakes:
-    @pytest.mark.parametrize(
-        ("where", "why"),
-        [
-            ({"project": "bugdet = 1"}, "pyproject.toml: fastsa has no setting 'bugdet'"),
-            ({"project": "threads = 0"}, "pyproject.toml: threads 0: it must be a whole number"),
-            ({"project": "threads = true"}, "threads True: it must be a number"),
-            ({"project": "threads = [1]"}, "threads [1]: it must be a number"),
-            ({"project": "budget = 'half'"}, "budget 'half'"),
-            ({"project": "time_limit = nan"}, "time_limit nan: it must be a number of seconds"),
-            ({"project": "store = 'x.db'"}, "store is the user's to say, not a project's"),
-            ({"project": "remote = '/tmp'"}, "remote is the user's to say, not a project's"),
-            ({"project": "daemon.threads = 2"}, "daemon.threads is the user's to say"),
-            ({"project": "threads ="}, "pyproject.toml: Invalid value"),
-            ({"user": "= 1"}, "user.toml: "),
-            ({"user": "[daemon]\nmemory = '50%'"}, "daemon.memory '50%': it must be a size"),
-            ({"FASTSA_REMOTE": "a/folder"}, "FASTSA_REMOTE: 'a/folder': a folder must be given"),
-            ({"FASTSA_SEED": "x"}, "FASTSA_SEED: 'x': it must be a number"),
-            ({"FASTSA_BEST_EFFORT": "maybe"}, "FASTSA_BEST_EFFORT: 'maybe'"),
-        ],
-        ids=str,
+def test_the_backend(sandbox: CliSandbox) -> None:
+    script = sandbox.folder / "script.py"
+    script.write_text(
+        "import torch; m = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.GELU());"
+        "m = torch.compile(m, backend='fastsa'); m(torch.ones(4, 8)).sum().backward();"
+        "from fastsa.runtime.dynamo_backend import _jobs; print([s.seed for s in _jobs])"
     )
-    @pytest.mark.parametrize("command", [("config",), ("run", "tiny.py")], ids=" ".join)
-    def test_one_line(
-        self, fastsa: Run, command: tuple[str, ...], where: dict[str, str], why: str
-    ) -> None:
-        done = fastsa(*command, **where)
-        assert done.returncode == 2
-        assert why in done.stderr
-        assert done.stderr.count("\n") == 1
-        assert done.stdout == ""
-
-    def test_commands_that_need_none(self, fastsa: Run) -> None:
-        assert fastsa("--help", project="nonsense = 1").returncode == 0
-        assert fastsa("list", project="nonsense = 1").returncode == 0
-
-    def test_one_says_nothing_of_another(self, fastsa: Run) -> None:
-        assert fastsa("list", FASTSA_REMOTE="no/folder", FASTSA_SEED="x").returncode == 0
-
-    def test_text_cannot_steer(self, fastsa: Run) -> None:
-        done = fastsa("config", FASTSA_REMOTE="/a\nb\x1b[2J")
-        assert "\x1b" not in done.stdout
-        assert "'/a\\nb\\x1b[2J'" in done.stdout
-
-    def test_a_store_that_the_user_file_cannot_name(self, fastsa: Run) -> None:
-        done = fastsa("list", user="store = 7", FASTSA_STORE="")
-        assert done.returncode == 4
-        assert "user.toml: store 7: it must be text" in done.stderr
+    done = sandbox.start(script, FASTSA_BUDGET="1GiB", FASTSA_SEED="7").done()
+    assert (done.returncode, done.stdout) == (0, "[7]\n"), done.stderr
 
 
-class TestUse:
-    def test_the_store_of_the_user_file(self, fastsa: Run, sandbox: CliSandbox) -> None:
-        place = sandbox.folder / "elsewhere.db"
-        done = fastsa("store", "info", "--json", user=f"store = '{place}'", FASTSA_STORE="")
-        assert json.loads(done.stdout)["path"] == str(place)
-
-    def test_a_script(self, fastsa: Run, sandbox: CliSandbox) -> None:
-        """Without a flag: the budget is the project's."""
-        script = str(SCRIPTS / "plain.py")
-        project = 'budget = "90%"\ntime_limit = 0.5'
-        done = fastsa("run", script, project=project)
-        assert done.returncode == 0, done.stderr
-        assert "fastsa: plan made" in done.stderr
-
-    def test_the_backend(self, fastsa: Run, sandbox: CliSandbox) -> None:
-        code = (
-            "import torch; m = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.GELU());"
-            "m = torch.compile(m, backend='fastsa'); m(torch.ones(4, 8)).sum().backward();"
-            "from fastsa.runtime.dynamo_backend import _jobs; print([s.seed for s in _jobs])"
-        )
-        env = environment(sandbox.place, FASTSA_CONFIG="", FASTSA_BUDGET="1GiB", FASTSA_SEED="7")
-        script = sandbox.folder / "script.py"
-        script.write_text(code)
-        done = sandbox.warm.run([str(script)], env, sandbox.folder)
-        assert (done.returncode, done.stdout) == (0, "[7]\n"), done.stderr
-
-    def test_a_mistake_does_not_stop_a_program(self, sandbox: CliSandbox) -> None:
-        code = (
-            "import torch; m = torch.nn.Linear(8, 8);"
-            "m = torch.compile(m, backend='fastsa', options={'budget': '1GiB'});"
-            "m(torch.ones(4, 8)).sum().backward(); print('trained')"
-        )
-        env = environment(sandbox.place, FASTSA_CONFIG="", FASTSA_SEED="x")
-        script = sandbox.folder / "script.py"
-        script.write_text(code)
-        done = sandbox.warm.run([str(script)], env, sandbox.folder)
-        assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
-        assert done.stderr.count("FastsaWarning: fastsa: training unplanned: FASTSA_SEED") == 1
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(name=st.sampled_from(config.SETTINGS), given_=st.text() | st.integers() | st.floats())
-def test_every_value_is_read_or_refused(name: config.Setting, given_: Any) -> None:
-    try:
-        found = name.read(given_)
-    except (ValueError, BadInput):
-        return
-    assert found == name.read(found)
+def test_a_mistake_does_not_stop_a_program(sandbox: CliSandbox) -> None:
+    script = sandbox.folder / "script.py"
+    script.write_text(
+        "import torch; m = torch.nn.Linear(8, 8);"
+        "m = torch.compile(m, backend='fastsa', options={'budget': '1GiB'});"
+        "m(torch.ones(4, 8)).sum().backward(); print('trained')"
+    )
+    done = sandbox.start(script, FASTSA_SEED="x").done()
+    assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
+    assert done.stderr.count("FastsaWarning: fastsa: training unplanned: FASTSA_SEED") == 1

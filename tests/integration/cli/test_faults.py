@@ -1,6 +1,6 @@
 """Whatever breaks, the script's output is as without fastsa, with one warning beside it.
 
-Out of memory is in test_cli_out_of_memory.py, what the script itself raises in test_cli_run.py.
+Out of memory is in test_out_of_memory.py, what the script itself raises in test_run.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from support.fork_server import Done
 from support.sandbox import CliSandbox, steps
 
-QUICK = ("--time-limit", "0.5")
+QUICK = ("--time-limit", "0.2")
 PLANNED, UNPLANNED = " step(s) with plan", "fastsa: trained unplanned"
 
 
@@ -42,11 +42,26 @@ def warnings_of(done: Done) -> list[str]:
     ("what", "said", "ending"),
     [
         ("planner", "a region trains unplanned: RuntimeError: broken", UNPLANNED),
-        ("solver", "a region trains unplanned: RuntimeError: broken", UNPLANNED),
-        ("timing", "a region trains unplanned: RuntimeError: broken", UNPLANNED),
+        pytest.param(
+            "solver",
+            "a region trains unplanned: RuntimeError: broken",
+            UNPLANNED,
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param(
+            "timing",
+            "a region trains unplanned: RuntimeError: broken",
+            UNPLANNED,
+            marks=pytest.mark.nightly,
+        ),
         ("partition", "a region trains unplanned: RuntimeError: broken", UNPLANNED),
         ("dynamo", "the model cannot be captured and trains unplanned: ", UNPLANNED),
-        ("aot", "the model cannot be captured and trains unplanned: ", UNPLANNED),
+        pytest.param(
+            "aot",
+            "the model cannot be captured and trains unplanned: ",
+            UNPLANNED,
+            marks=pytest.mark.nightly,
+        ),
         ("recorder", "the peak is not measured: RuntimeError: broken", PLANNED),
         ("garbage", "was damaged and is now", PLANNED),
     ],
@@ -77,7 +92,9 @@ def test_the_store_goes_in_mid_training(sandbox: CliSandbox) -> None:
     assert len(warnings_of(done)) <= 1
 
 
-@pytest.mark.parametrize("place", ["/dev/null/store.db", "/proc/store.db"])
+@pytest.mark.parametrize(
+    "place", ["/dev/null/store.db", pytest.param("/proc/store.db", marks=pytest.mark.nightly)]
+)
 def test_the_store_cannot_be(sandbox: CliSandbox, place: str) -> None:
     done = trained(sandbox, "plain.py", FASTSA_STORE=place)
     assert as_without(sandbox, done, "plain.py")
@@ -137,7 +154,15 @@ def tampered(sandboxes: Callable[[], CliSandbox]) -> CliSandbox:
     return sandbox
 
 
-@pytest.mark.parametrize("change", [reverse, forget, lie, hurry, go_abroad, repeat])
+@pytest.mark.parametrize(
+    "change",
+    [
+        reverse,
+        lie,
+        repeat,
+        *(pytest.param(each, marks=pytest.mark.nightly) for each in (forget, hurry, go_abroad)),
+    ],
+)
 def test_a_plan_is_tampered_with(
     tampered: CliSandbox, change: Callable[[dict[str, Any]], None]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from support.fork_server import Done
 from support.sandbox import CliSandbox
 
 MIB = 1 << 20
-QUICK = ("--time-limit", "0.5")
+QUICK = ("--time-limit", "0.2")
 
 
 def trained(sandbox: CliSandbox, extra: int, budget: str = "50MiB") -> Done:
@@ -29,14 +30,17 @@ def trained(sandbox: CliSandbox, extra: int, budget: str = "50MiB") -> Done:
     return done
 
 
-def with_margin(sandbox: CliSandbox) -> None:
+@pytest.fixture(scope="module")
+def margin(sandboxes: Callable[[], CliSandbox]) -> CliSandbox:
     """The step is known, and 6 MiB are to be kept free of its plans."""
+    sandbox = sandboxes()
     trained(sandbox, 0)
     trained(sandbox, 0)
     run = latest(sandbox)
     with Store.open(sandbox.place) as store:
         graph = store.plan(run.plan).graph
         store.set_margin(Margin("fastsa.margin/1", graph, run.device, 6 * MIB, run.created))
+    return sandbox
 
 
 def warnings_of(done: Done) -> list[str]:
@@ -53,6 +57,7 @@ def latest(sandbox: CliSandbox) -> Run:
         return store.run(store.list_items("run")[0].id)
 
 
+@pytest.mark.nightly
 def test_a_step_that_is_recorded_as_it_was_needs_no_margin(sandbox: CliSandbox) -> None:
     trained(sandbox, 0)
     shutil.rmtree(Starts(sandbox.place).folder)  # else the region is not traced, and not recorded
@@ -72,9 +77,9 @@ class TestMargin:
         assert size == pytest.approx(6 * MIB, rel=0.01)
         assert run == latest(sandbox).id()
 
-    def test_it_is_kept_free(self, sandbox: CliSandbox) -> None:
+    def test_it_is_kept_free(self, margin: CliSandbox, sandbox: CliSandbox) -> None:
         """Within 42 MiB the plan that is there would fit, and with the margin it does not."""
-        with_margin(sandbox)
+        sandbox.copy_store(margin)
         assert latest(sandbox).predicted_peak_bytes < 42 * MIB
         done = trained(sandbox, 0, "42MiB")
         assert "fastsa: plan made" in done.stderr
@@ -84,8 +89,9 @@ class TestMargin:
         assert max(run.measured_peak_bytes, run.predicted_peak_bytes) <= 36 * MIB
         assert "kept free: a run took more" in sandbox.fastsa("show", run.plan).stdout
 
-    def test_it_goes_when_it_is_not_needed(self, sandbox: CliSandbox) -> None:
-        with_margin(sandbox)
+    @pytest.mark.nightly
+    def test_it_goes_when_it_is_not_needed(self, margin: CliSandbox, sandbox: CliSandbox) -> None:
+        sandbox.copy_store(margin)
         sizes = []
         for _ in range(3):
             trained(sandbox, 0)
@@ -94,9 +100,10 @@ class TestMargin:
                 assert margins(sandbox.place)[0][1] == latest(sandbox).id()
         assert sizes == [[3.0], [1.5], []]
 
-    def test_no_plan_fits_with_it(self, sandbox: CliSandbox) -> None:
+    @pytest.mark.nightly
+    def test_no_plan_fits_with_it(self, margin: CliSandbox, sandbox: CliSandbox) -> None:
         """A margin makes no budget infeasible: the job trains, and says that it keeps none."""
-        with_margin(sandbox)
+        sandbox.copy_store(margin)
         refused = sandbox.fastsa("run", "--budget", "10MiB", *QUICK, "hungry.py", "0")
         lowest = re.search(r"Give ([\d.]+ MiB)", refused.stderr)
         assert lowest
@@ -104,10 +111,17 @@ class TestMargin:
         assert re.search(r"margin +no plan fits with the 6\.00 MiB that", done.stderr)
 
     @pytest.mark.parametrize(
-        "damage", ["payload = x'00'", "bytes = 9000000000000000000", "device = 'nowhere'"]
+        "damage",
+        [
+            "payload = x'00'",
+            pytest.param("bytes = 9000000000000000000", marks=pytest.mark.nightly),
+            pytest.param("device = 'nowhere'", marks=pytest.mark.nightly),
+        ],
     )
-    def test_a_damaged_one_is_none(self, sandbox: CliSandbox, damage: str) -> None:
-        with_margin(sandbox)
+    def test_a_damaged_one_is_none(
+        self, margin: CliSandbox, sandbox: CliSandbox, damage: str
+    ) -> None:
+        sandbox.copy_store(margin)
         assert margins(sandbox.place)
         with closing(sqlite3.connect(sandbox.place)) as connection, connection:
             connection.execute(f"UPDATE margins SET {damage}")
@@ -134,6 +148,7 @@ class TestAuto:
         assert run.measured_peak_bytes
         assert run.measured_peak_bytes <= 33 * MIB
 
+    @pytest.mark.nightly
     def test_a_tighter_stored_plan_is_taken(self, sandbox: CliSandbox) -> None:
         """Without planning, when there is less than the wider plan takes."""
         self.started(sandbox, "60MiB")  # from here on the step is known

@@ -8,14 +8,14 @@ from support.sandbox import CliSandbox, steps
 
 def test_a_step_above_the_limit_is_planned_before_it_runs(sandbox: CliSandbox) -> None:
     plain = sandbox.plain("plain.py")
-    whole = sandbox.fastsa("run", "--budget", "100%", "plain.py")
+    whole = sandbox.fastsa("run", "--budget", "100%", "--time-limit", "0.2", "plain.py")
     with Store.open(sandbox.place) as store:
         unplanned = store.run(store.list_items("run")[0].id).measured_peak_bytes
     assert unplanned
     assert whole.returncode == 0
     limit = int(0.9 * unplanned)
     fresh = str(sandbox.folder / "fresh.db")
-    command = ("run", "--store", fresh, "--budget", "auto", "plain.py")
+    command = ("run", "--store", fresh, "--budget", "auto", "--time-limit", "0.5", "plain.py")
     done = sandbox.fastsa(*command, FASTSA_LIMIT=str(limit))
     assert done.returncode == 0, done.stderr
     assert done.stdout == plain.stdout

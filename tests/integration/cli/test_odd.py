@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from support.fork_server import Done
 from support.paths import INSTALLED, SCRIPTS
 from support.sandbox import CliSandbox, steps
 
-QUICK = ("--budget", "60%", "--best-effort", "--time-limit", "0.5")
+QUICK = ("--budget", "60%", "--best-effort", "--time-limit", "0.2")
 
 
 def planned(sandbox: CliSandbox, *arguments: str, **more: str) -> Done:
@@ -26,7 +24,15 @@ def warnings_of(done: Done) -> list[str]:
     return [line for line in done.stderr.splitlines() if "FastsaWarning" in line]
 
 
-@pytest.mark.parametrize("what", ["hooked", "bad batch", "schedule", "unfrozen"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "hooked",
+        pytest.param("bad batch", marks=pytest.mark.nightly),
+        pytest.param("schedule", marks=pytest.mark.nightly),
+        pytest.param("unfrozen", marks=pytest.mark.nightly),
+    ],
+)
 def test_it_goes_on_under_a_plan(sandbox: CliSandbox, what: str) -> None:
     done = planned(sandbox, what)
     assert done.returncode == 0
@@ -40,7 +46,14 @@ def test_unfrozen_in_the_step_that_would_be_recorded(sandbox: CliSandbox) -> Non
     assert " measured, " in done.stderr.split("trained")[1].splitlines()[1]
 
 
-@pytest.mark.parametrize("what", ["batch", "late batch", "target"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "batch",
+        pytest.param("late batch", marks=pytest.mark.nightly),
+        pytest.param("target", marks=pytest.mark.nightly),
+    ],
+)
 def test_tensors_of_another_class(sandbox: CliSandbox, what: str) -> None:
     done = planned(sandbox, what)
     assert done.returncode == 0
@@ -56,12 +69,9 @@ from fastsa.runtime import launch
 launch.RECOMPILE_LIMIT = torch._dynamo.config.recompile_limit = 3
 main()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, "run", *QUICK, str(SCRIPTS / "odd.py"), "schedule"],
-        env=sandbox.environment(),
-        capture_output=True,
-        text=True,
-    )
+    script = sandbox.folder / "limited.py"
+    script.write_text(program)
+    done = sandbox.start(script, "run", *QUICK, str(SCRIPTS / "odd.py"), "schedule").done()
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in warnings_of(done) if "compiled it too often" in line]
     assert "whatever the budget" in line
@@ -77,11 +87,11 @@ class TestWarningsAsErrors:
         assert "the store is not used" in line
 
 
-@pytest.mark.parametrize("after", ["0.5", "2", "4"])
-def test_a_signal_while_it_is_planned(sandbox: CliSandbox, after: str) -> None:
+@pytest.mark.parametrize("where", ["measured", "planned", "partitioned"])
+def test_a_signal_while_it_is_planned(sandbox: CliSandbox, where: str) -> None:
     """What the handler raises reaches the script, whatever we were doing."""
     done = sandbox.fastsa(
-        "run", "--budget", "50%", "--best-effort", "--time-limit", "8", "odd.py", "preempted", after
+        "run", "--budget", "50%", "--best-effort", "--time-limit", "5", "odd.py", "preempted", where
     )
     assert done.returncode == 99, done.stderr
 
@@ -89,15 +99,7 @@ def test_a_signal_while_it_is_planned(sandbox: CliSandbox, after: str) -> None:
 @pytest.mark.parametrize("what", ["thread", "atexit"])
 def test_after_the_main_program(sandbox: CliSandbox, what: str) -> None:
     """Threads that still run, and functions at exit, find argv, path and `__main__`."""
-    ended = [
-        subprocess.run(
-            [*command, str(SCRIPTS / "odd.py"), what],
-            env=sandbox.environment(),
-            capture_output=True,
-            text=True,
-        )
-        for command in ([sys.executable], [str(INSTALLED), "run", *QUICK])
-    ]
+    ended = [sandbox.plain("odd.py", what), sandbox.fastsa("run", *QUICK, "odd.py", what)]
     assert [each.returncode for each in ended] == [0, 0], ended[1].stderr
     assert ended[0].stdout == ended[1].stdout
     assert f"late 42 ['{what}'] 7" in ended[1].stdout
@@ -108,13 +110,8 @@ def test_after_the_main_program(sandbox: CliSandbox, what: str) -> None:
 def test_a_full_stderr(sandbox: CliSandbox, command: str) -> None:
     options = QUICK if command == "run" else ()
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [str(INSTALLED), command, *options, str(SCRIPTS / "plain.py")],
-            env=sandbox.environment(),
-            stdout=subprocess.PIPE,
-            stderr=full,
-            text=True,
-        )
+        script = str(SCRIPTS / "plain.py")
+        done = sandbox.start(INSTALLED, command, *options, script, stderr=full.fileno()).done()
     assert done.returncode == 0
     assert done.stdout
     assert command in sandbox.kinds()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,7 +76,12 @@ class TestSurroundings:
         return tmp_path
 
     @pytest.mark.parametrize(
-        "script", ["scripts/surroundings.py", "linked.py", "./scripts/../linked.py"]
+        "script",
+        [
+            "linked.py",
+            pytest.param("scripts/surroundings.py", marks=pytest.mark.nightly),
+            pytest.param("./scripts/../linked.py", marks=pytest.mark.nightly),
+        ],
     )
     def test_script(self, folder: Path, script: str) -> None:
         plain = self.started(folder, sys.executable, script, "--budget", "1", "-m", "--", "")
@@ -95,6 +99,7 @@ class TestSurroundings:
         assert done.stdout == plain.stdout
         assert plain.returncode == done.returncode == 0
 
+    @pytest.mark.nightly
     def test_started_as_a_module(self, folder: Path) -> None:
         """`python -m fastsa` puts its folder first; the script's imports do not look there."""
         script = "scripts/surroundings.py"
@@ -102,6 +107,7 @@ class TestSurroundings:
         done = self.started(folder, sys.executable, "-m", "fastsa", "profile", script)
         assert done.stdout == plain.stdout
 
+    @pytest.mark.nightly
     def test_safe_path(self, folder: Path) -> None:
         script = "scripts/surroundings.py"
         plain = self.started(folder, sys.executable, script, PYTHONSAFEPATH="1")
@@ -119,7 +125,7 @@ class TestSurroundings:
     @pytest.mark.parametrize("command", ["profile", "run --budget 50%"])
     @pytest.mark.parametrize("missing", ["nosuch.py", "-m nosuch", "-m nosuch.inner", "/tmp"])
     def test_no_such_script(self, sandbox: CliSandbox, command: str, missing: str) -> None:
-        done = sandbox.warm.run(
+        done = sandbox.server.run(
             [str(INSTALLED), *command.split(), *missing.split()],
             sandbox.environment(),
             sandbox.folder,
@@ -167,7 +173,7 @@ class TestToTheEnd:
         assert profile.parameters == 3 * (128 * 128 + 128) + 128 + 1
         assert len(profile.regions) == 1
 
-    @pytest.mark.parametrize("ending", [0, 5])
+    @pytest.mark.parametrize("ending", [pytest.param(0, marks=pytest.mark.nightly), 5])
     def test_exit_code(self, sandbox: CliSandbox, ending: int) -> None:
         done = sandbox.fastsa("profile", "--continue", "plain.py", "--exit", str(ending))
         assert done.returncode == ending
@@ -186,7 +192,9 @@ class TestStopped:
         assert "            fastsa plan " in done.stderr
         assert sandbox.kinds() == ["profile", "graph"]
 
-    @pytest.mark.parametrize("arguments", [[], ["everything"]])
+    @pytest.mark.parametrize(
+        "arguments", [pytest.param([], marks=pytest.mark.nightly), ["everything"]]
+    )
     def test_a_script_that_catches(self, sandbox: CliSandbox, arguments: list[str]) -> None:
         """`except Exception` does not see the stop; `except BaseException` does, and trains on."""
         done = sandbox.fastsa("profile", "careful.py", *arguments)
@@ -208,6 +216,7 @@ class TestIncomplete:
         assert profile.ended == "ValueError: mine"
         assert alive_at_peak(profile.timeline) == profile.peak_bytes == profile.allocator_peak_bytes
 
+    @pytest.mark.nightly
     def test_an_exception_after_the_recorded_step(self, sandbox: CliSandbox) -> None:
         done = sandbox.fastsa("profile", "plain.py", "--raise-at", "5")
         self.ends_with_its_own_exception(done, 5)
@@ -215,7 +224,9 @@ class TestIncomplete:
         assert (profile.missing, profile.ended) == ((), "ValueError: mine")
         assert len(profile.regions) == 1
 
-    @pytest.mark.parametrize("phase", ["forward", "backward"])
+    @pytest.mark.parametrize(
+        "phase", [pytest.param("forward", marks=pytest.mark.nightly), "backward"]
+    )
     def test_an_exception_in_the_middle_of_the_recorded_step(
         self, sandbox: CliSandbox, phase: str
     ) -> None:
@@ -235,6 +246,7 @@ class TestIncomplete:
         assert trace.endswith('raise ValueError("mine")\nValueError: mine\n')
         assert "left behind: nothing" in done.stdout
 
+    @pytest.mark.nightly
     def test_an_exit(self, sandbox: CliSandbox) -> None:
         done = sandbox.fastsa("profile", "plain.py", "--exit-at", "2", "3")
         assert done.returncode == 3
@@ -251,6 +263,7 @@ class TestIncomplete:
         ) in done.stderr
         assert sandbox.kinds() == ["profile"]
 
+    @pytest.mark.nightly
     def test_just_enough_steps(self, sandbox: CliSandbox) -> None:
         done = sandbox.fastsa("profile", "plain.py", "--steps", "5")
         assert done.returncode == 0
@@ -260,9 +273,10 @@ class TestIncomplete:
         ("script", "why"),
         [
             ("opaque.py", "the model could not be captured as a graph"),
-            (
+            pytest.param(
                 "compiles.py hooked",
                 "the script compiles its model itself: there is no graph to plan",
+                marks=pytest.mark.nightly,
             ),
         ],
     )
@@ -273,7 +287,14 @@ class TestIncomplete:
         assert recorded.profile.timeline.peak_bytes == recorded.profile.allocator_peak_bytes
         assert sandbox.kinds() == ["profile"]
 
-    @pytest.mark.parametrize(("start", "what"), [("0", "nothing"), ("3", "first"), ("4", "some")])
+    @pytest.mark.parametrize(
+        ("start", "what"),
+        [
+            pytest.param("0", "nothing", marks=pytest.mark.nightly),
+            ("3", "first"),
+            pytest.param("4", "some", marks=pytest.mark.nightly),
+        ],
+    )
     def test_a_script_that_profiles_itself(
         self, sandbox: CliSandbox, start: str, what: str
     ) -> None:
@@ -285,9 +306,8 @@ class TestIncomplete:
         assert sandbox.kinds() == ([] if what == "nothing" else ["profile"])
 
     def test_interrupted(self, sandbox: CliSandbox) -> None:
-        endless = str(SCRIPTS / "endless.py")
-        done = interrupted(sandbox, str(INSTALLED), "profile", "--continue", endless)
-        plain = interrupted(sandbox, sys.executable, endless)
+        done = sandbox.fastsa("profile", "--continue", "endless.py", "9")
+        plain = sandbox.plain("endless.py", "9")
         assert done.returncode == plain.returncode != 0
         assert done.stderr.endswith("KeyboardInterrupt\n")
         assert the_profile(sandbox).ended == "KeyboardInterrupt"
@@ -307,25 +327,6 @@ class TestIncomplete:
         done = sandbox.fastsa("profile", "plain.py", FASTSA_STORE="/dev/null/store.db")
         assert (done.returncode, done.stdout) == (4, "")
         assert done.stderr.count("\n") == 1
-
-
-def interrupted(sandbox: CliSandbox, *command: str) -> Done:
-    """Ctrl-C when everything is recorded and the script trains on."""
-    process = subprocess.Popen(
-        command,
-        env=sandbox.environment(),
-        cwd=sandbox.folder,
-        **PIPES,
-        text=True,
-        # A background job's children ignore Ctrl-C, and so would this one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    assert process.stdout
-    for _ in range(10):
-        process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
-    return Done(command, process.returncode, out, err)
 
 
 def head(sandbox: CliSandbox, *command: str) -> Done:
@@ -351,7 +352,7 @@ def the_profile(sandbox: CliSandbox) -> Profile:
 class TestOutOfMemory:
     """The script's own error, and beside it what was alive; the snapshot is stored."""
 
-    @pytest.mark.parametrize("step", ["0", "3"])
+    @pytest.mark.parametrize("step", [pytest.param("0", marks=pytest.mark.nightly), "3"])
     def test_in_a_recorded_step(self, sandbox: CliSandbox, step: str) -> None:
         done = self.ends(sandbox, "backward", FATAL=step)
         profile = the_profile(sandbox)
@@ -361,12 +362,20 @@ class TestOutOfMemory:
         assert alive_at_peak(profile.timeline) == profile.peak_bytes == profile.allocator_peak_bytes
         assert profile.saved
 
-    @pytest.mark.parametrize("where", ["loss", "model", "backward"])
+    @pytest.mark.parametrize(
+        "where",
+        [
+            "loss",
+            pytest.param("model", marks=pytest.mark.nightly),
+            pytest.param("backward", marks=pytest.mark.nightly),
+        ],
+    )
     def test_in_another_step(self, sandbox: CliSandbox, where: str) -> None:
         done = self.ends(sandbox, where)
         assert "held by line" in done.stderr
         assert the_profile(sandbox).timeline.events == 0
 
+    @pytest.mark.nightly
     def test_without_memory_for_the_recording(self, sandbox: CliSandbox) -> None:
         """What is left is too little to read the recording: the script's own error is the last."""
         done = sandbox.fastsa("profile", "runs_out.py", "limit", "40")
@@ -377,6 +386,7 @@ class TestOutOfMemory:
         assert "another exception" not in said
         assert "fastsa: the profile is not stored: " in done.stderr
 
+    @pytest.mark.nightly
     def test_a_script_that_goes_on(self, sandbox: CliSandbox) -> None:
         done = sandbox.fastsa("profile", "--continue", "runs_out.py", "retries")
         assert done.returncode == 0
@@ -397,18 +407,20 @@ class TestScripts:
     @pytest.mark.parametrize(
         ("script", "regions"),
         [
-            ("two_modules.py", 2),
+            pytest.param("two_modules.py", 2, marks=pytest.mark.nightly),
             ("loader.py", 1),
-            ("accumulates.py", 1),
-            ("autocast.py", 1),
+            pytest.param("accumulates.py", 1, marks=pytest.mark.nightly),
+            pytest.param("autocast.py", 1, marks=pytest.mark.nightly),
             ("branches.py", 2),
-            ("last_batch.py", 1),
+            pytest.param("last_batch.py", 1, marks=pytest.mark.nightly),
             ("gan.py", 3),  # one for a fake whose gradient the generator needs
-            ("two_forwards.py", 1),
-            ("no_optimizer.py", 1),
-            ("threads.py", 0),  # what they compute could be captured with it
-            ("evaluates.py", 1),
-            ("checkpoints.py", 2),
+            pytest.param("two_forwards.py", 1, marks=pytest.mark.nightly),
+            pytest.param("no_optimizer.py", 1, marks=pytest.mark.nightly),
+            pytest.param(
+                "threads.py", 0, marks=pytest.mark.nightly
+            ),  # what they compute could be captured with it
+            pytest.param("evaluates.py", 1, marks=pytest.mark.nightly),
+            pytest.param("checkpoints.py", 2, marks=pytest.mark.nightly),
         ],
     )
     def test_recorded(self, sandbox: CliSandbox, script: str, regions: int) -> None:
@@ -422,16 +434,16 @@ class TestScripts:
         "what",
         [
             "deletes",
-            "forks",
-            "generator",
-            "grouped",
+            pytest.param("forks", marks=pytest.mark.nightly),
+            pytest.param("generator", marks=pytest.mark.nightly),
+            pytest.param("grouped", marks=pytest.mark.nightly),
             "mode",
-            "nested",
-            "penalty",
-            "script",
+            pytest.param("nested", marks=pytest.mark.nightly),
+            pytest.param("penalty", marks=pytest.mark.nightly),
+            pytest.param("script", marks=pytest.mark.nightly),
             "setprofile",
-            "strict",
-            "subclass",
+            pytest.param("strict", marks=pytest.mark.nightly),
+            pytest.param("subclass", marks=pytest.mark.nightly),
         ],
     )
     def test_hostile(self, sandbox: CliSandbox, what: str) -> None:
@@ -456,6 +468,7 @@ class TestScripts:
         assert done.returncode == 0
         assert "nothing recorded: no module with parameters was called in training" in done.stderr
 
+    @pytest.mark.nightly
     def test_spawned_workers(self, sandbox: CliSandbox) -> None:
         """They import the script again, by its file."""
         done = sandbox.fastsa("profile", "loader.py", "spawn")

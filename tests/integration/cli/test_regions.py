@@ -14,8 +14,9 @@ from fastsa.runtime.run import Run
 from support.fork_server import Done
 from support.sandbox import CliSandbox, steps
 
-WAYS = ("breaks", "calls", "micro", "models", "gan")
-QUICK = ("--time-limit", "1.5")
+OTHERS = ("calls", "micro", "models")
+WAYS = ["breaks", "gan", *(pytest.param(way, marks=pytest.mark.nightly) for way in OTHERS)]
+QUICK = ("--time-limit", "0.5")
 
 
 def latest_run(sandbox: CliSandbox) -> Run:
@@ -74,7 +75,16 @@ def test_calls_of_one_piece_run_alike(trained: Trained) -> None:
     assert is_tied(graph, plan)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    [
+        "calls",
+        pytest.param("breaks", marks=pytest.mark.nightly),
+        pytest.param("micro", marks=pytest.mark.nightly),
+        pytest.param("models", marks=pytest.mark.nightly),
+        pytest.param("gan", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_step_that_nobody_knows_is_seen_first(sandbox: CliSandbox, way: str) -> None:
     done = sandbox.fastsa("run", "--budget", "80%", *QUICK, "regions.py", way)
     same(done, sandbox.plain("regions.py", way))
@@ -95,6 +105,7 @@ def test_the_next_start_knows_the_step(sandbox: CliSandbox) -> None:
     assert steps(first) == steps(second)
 
 
+@pytest.mark.nightly
 def test_another_script_with_the_same_first_region(sandbox: CliSandbox) -> None:
     """The step that was profiled is not the one that runs: the next start knows the right one."""
     sandbox.fastsa("profile", "regions.py", "breaks")

@@ -18,7 +18,7 @@ from support.paths import SCRIPTS
 from support.sandbox import CliSandbox, steps
 
 HAS_S3 = importlib.util.find_spec("s3fs") is not None
-RUN = ("run", "--budget", "85%", "--time-limit", "0.5", "plain.py")
+RUN = ("run", "--budget", "85%", "--time-limit", "0.2", "plain.py")
 
 
 def objects(remote: Path, kind: str = "") -> list[Path]:
@@ -53,6 +53,7 @@ class TestFound:
         assert "plan made" not in done.stderr
         assert sandbox.counters["remote.hit"] == 2  # a graph and a plan
 
+    @pytest.mark.nightly
     def test_its_own_store_comes_first(self, filled: Path, sandbox: CliSandbox) -> None:
         trained(sandbox, filled)
         before = sandbox.counters
@@ -60,6 +61,7 @@ class TestFound:
         assert "plan found" in done.stderr
         assert sandbox.counters.get("remote.hit") == before["remote.hit"]
 
+    @pytest.mark.nightly
     def test_without_a_remote(self, sandbox: CliSandbox) -> None:
         assert "plan made" in trained(sandbox, "").stderr
         assert not any(name.startswith("remote") for name in sandbox.counters)
@@ -71,7 +73,7 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("url", "why"),
         [
-            ("/dev/null", "NotADirectoryError"),
+            pytest.param("/dev/null", "NotADirectoryError", marks=pytest.mark.nightly),
             ("nonsense://bucket", "Protocol not known: nonsense"),
             pytest.param(
                 "s3://bucket/plans",
@@ -98,13 +100,14 @@ class TestFaults:
         script.write_text(f"{code} from fastsa.cli.main import main; main()\n")
         plain = str(SCRIPTS / "plain.py")
         argv = [str(script), "fastsa", *RUN[:-1], plain]
-        done = sandbox.warm.run(
+        done = sandbox.server.run(
             argv, sandbox.environment(FASTSA_REMOTE=str(filled)), sandbox.folder
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("took longer than the 2 s") == 1
         assert "plan made" in done.stderr
 
+    @pytest.mark.nightly
     def test_damaged(self, filled: Path, sandbox: CliSandbox) -> None:
         remote = sandbox.folder / "remote"
         shutil.copytree(filled, remote)
@@ -131,6 +134,7 @@ class TestFaults:
         assert "plan made" in done.stderr
         assert sandbox.counters["remote.refused"] >= 1
 
+    @pytest.mark.nightly
     def test_a_place_to_read_only(self, sandbox: CliSandbox) -> None:
         done = trained(sandbox, "/sys")
         assert "remote" not in done.stderr
@@ -158,6 +162,7 @@ class TestCommands:
         assert {"graph", "plan"} <= set(other.kinds())
         assert "plan found" in trained(other, "").stderr
 
+    @pytest.mark.nightly
     def test_a_plan_of_a_command(self, sandbox: CliSandbox) -> None:
         remote = sandbox.folder / "remote"
         assert sandbox.fastsa("profile", "plain.py", FASTSA_REMOTE=str(remote)).returncode == 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +11,10 @@ import pytest
 import fastsa
 from fastsa.cache.store import Store
 from fastsa.integrations import metrics as integration
-from support.fork_server import Done
-from support.paths import INSTALLED, SCRIPTS
-from support.sandbox import environment
+from support.fork_server import Done, ForkServer
+from support.sandbox import CliSandbox
 
-REPORTS = SCRIPTS / "real" / "reports.py"
-
-
-def run(folder: Path, *command: str | Path) -> Done:
-
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment(folder / "store.db", OMP_NUM_THREADS="1"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+REPORTS = "real/reports.py"
 
 
 def trained(done: Done) -> list[str]:
@@ -46,17 +31,18 @@ def logged(done: Done) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("framework", "prefix"), [("transformers", "fastsa_"), ("lightning", "fastsa/")]
 )
-def test_callback(framework: str, prefix: str, tmp_path: Path) -> None:
+def test_callback(
+    framework: str, prefix: str, framework_server: ForkServer, tmp_path: Path
+) -> None:
     """What is logged is what the run in the store says; training is as without it."""
-    plain = run(tmp_path, REPORTS, framework)
-    planned = run(
-        tmp_path, INSTALLED, "run", "--budget", "60%", "--time-limit", "0.5", REPORTS, framework
-    )
+    sandbox = CliSandbox(tmp_path, framework_server)
+    plain = sandbox.plain(REPORTS, framework)
+    planned = sandbox.fastsa("run", "--budget", "60%", "--time-limit", "2", REPORTS, framework)
     assert len(trained(plain)) == 11
     assert trained(planned) == trained(plain)
     assert not any(name.startswith("fastsa") for entry in logged(plain) for name in entry)
     first, *_, last = logged(planned)
-    with Store.open(tmp_path / "store.db") as store:
+    with Store.open(sandbox.place) as store:
         (row,) = store.list_items("run")
         stored = store.run(row.id)
     assert f"{prefix}measured_peak_bytes" not in first

@@ -3,55 +3,41 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import fx, nn
+from torch import nn
 
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Op
-from fastsa.profiler.capture import BACKWARD, FORWARD, OUTSIDE, Capture, capture
-from fastsa.profiler.region import Modules, Region, compile_region
+from fastsa.profiler.capture import BACKWARD, FORWARD, OUTSIDE, Capture
 from fastsa.profiler.resident import live_bytes, optimizers, pending_optimizer_bytes
 from fastsa.profiler.timing import measure
+from support.capturing import capture_of
 from support.models import CASES, BufferReader, TinyGPT, TinyResNet
+from support.paths import SUPPORT
 from support.random_plans import peak
+from support.sandbox import CliSandbox
 
 ADAM, SGD = torch.optim.AdamW, torch.optim.SGD
 
 
-@pytest.fixture(autouse=True)
-def fresh_dynamo() -> Iterator[None]:
-    torch._dynamo.reset()
+@pytest.fixture
+def nothing_goes_meanwhile() -> Iterator[None]:
+    """Garbage of other tests stays where it is: it counts before and after."""
+    gc.disable()
     yield
-    torch._dynamo.reset()
+    gc.enable()
 
 
-class Capturing(Region):
-    """Keeps the capture of a region that runs as it is."""
-
-    def __init__(self) -> None:
-        self.captured: list[Capture] = []
-
-    def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
-        self.captured.append(capture(joint, num_fwd_outputs, name="m", device_name="cpu"))
-        return super().partition(joint, num_fwd_outputs)
-
-
+@cache
 def captured(name: str) -> Capture:
-    region = Capturing()
-    torch.manual_seed(0)
-    model = CASES[name].make()
-    model.compile(backend=lambda gm, inputs: compile_region(region, gm, inputs))
-    CASES[name].loss(model).backward()
-    (only,) = region.captured
-    return only
+    """The capture of a model; nothing changes it."""
+    return capture_of(name)
 
 
 def named(found: Capture, target: str, segment: int) -> list[Op]:
@@ -116,6 +102,7 @@ def test_training_batch_norm_may_run_again_and_evaluation_s_may_not() -> None:
     assert all(op.recomputable for op in norms)
 
 
+@pytest.mark.usefixtures("nothing_goes_meanwhile")
 @pytest.mark.parametrize("make", [TinyGPT, TinyResNet, BufferReader])
 @pytest.mark.parametrize(
     "optimizer",
@@ -131,7 +118,6 @@ def test_training_batch_norm_may_run_again_and_evaluation_s_may_not() -> None:
 def test_pending_optimizer_state_is_what_the_first_step_allocates(
     make: Callable[[], nn.Module], optimizer: Callable[..., torch.optim.Optimizer]
 ) -> None:
-    gc.collect()
     cpu = torch.device("cpu")
     others = pending_optimizer_bytes(cpu)
     model = make()
@@ -177,11 +163,11 @@ class Nesting(SGD):
         self.base[0].step()
 
 
+@pytest.mark.usefixtures("nothing_goes_meanwhile")
 @pytest.mark.parametrize("wrapper", [Wrapping, Nesting])
 def test_the_estimate_leaves_what_an_optimizer_wraps_alone(
     wrapper: Callable[[torch.optim.Optimizer], torch.optim.Optimizer],
 ) -> None:
-    gc.collect()
     cpu = torch.device("cpu")
     others = pending_optimizer_bytes(cpu)
     parameter = nn.Parameter(torch.ones(64))
@@ -197,20 +183,14 @@ def test_the_estimate_leaves_what_an_optimizer_wraps_alone(
     assert not torch.equal(parameter, torch.ones(64))
 
 
-def test_the_capture_hash_is_the_same_in_another_process() -> None:
+def test_the_capture_hash_is_the_same_in_another_process(sandbox: CliSandbox) -> None:
     """What a job looks its plan up by."""
-    program = (
-        "import test_capture as t, torch; torch.set_num_threads(1);"
-        "print(t.captured('gpt').graph.hash())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == captured("gpt").graph.hash()
+    done = sandbox.start(SUPPORT / "capturing.py", "gpt").done()
+    assert done.stdout.strip() == captured("gpt").graph.hash(), done.stderr
+
+
+def test_the_capture_hash_is_the_same_again() -> None:
+    assert capture_of("resnet").graph.hash() == captured("resnet").graph.hash()
 
 
 def test_another_size_is_another_hash() -> None:

@@ -18,14 +18,20 @@ from support.paths import SUPPORT
 MIB = 2**20
 
 PROGRAM = """
-import json, sys, time
+import json, sys, threading
 from fastsa.profiler.nvml import Card, DeviceWatch
 before = sorted(set(sys.modules) & {"pynvml", "torch"})
 options = json.loads(sys.argv[1])
-seconds = options.pop("seconds", 0.2)
+wanted, samples, enough = options.pop("samples", 2), [], threading.Event()
+def allocator_bytes():
+    samples.append(500 << 20)
+    if len(samples) >= wanted:
+        enough.set()
+    return samples[-1]
 card = Card(options.pop("uuid", "1"), options.pop("bus", "?"))
-with DeviceWatch(card, lambda: 500 << 20, **options) as watch:
-    time.sleep(seconds)
+with DeviceWatch(card, allocator_bytes, **options) as watch:
+    if watch.missing is None:
+        enough.wait()
 use = watch.use
 print(json.dumps({
     "before": before,
@@ -39,18 +45,20 @@ ALONE = """
 import time
 from fastsa.profiler.nvml import Card, DeviceWatch
 from fastsa.profiler.threads import alone, harmless
+calls = []
 def busy():
-    until = time.perf_counter() + 0.01
-    while time.perf_counter() < until:
+    calls.append(0)
+    until = time.thread_time() + 0.01
+    while time.thread_time() < until:
         pass
     return 0
 with DeviceWatch(Card("1", "?"), busy, period_seconds=0.0001) as watch:
     seen = set()
-    for _ in range(50):
+    while len(calls) < 20:
         time.sleep(0.003)
         with alone() as is_alone:
             seen.add(is_alone)
-print(seen, harmless, len(watch.use.samples) > 5)
+print(seen, harmless, len(watch.use.samples) >= 20)
 """
 
 FORKS = """
@@ -85,7 +93,7 @@ def run(program: str, *arguments: str, folder: Path | None = None, **more: str) 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -162,7 +170,7 @@ class TestWithoutNvml:
 
 class TestSamples:
     def test_device(self, library: Path) -> None:
-        seen = watched(library, period_seconds=0.02)
+        seen = watched(library, period_seconds=0.02, samples=5)
         assert seen["before"] == []  # importing the module costs neither
         assert seen["missing"] is None
         use = seen["use"]
@@ -170,9 +178,9 @@ class TestSamples:
         assert use["total_bytes"] == 8192 * MIB
         assert use["other_processes"] == 0
         seconds = [sample[0] for sample in use["samples"]]
-        assert 4 <= len(seconds) <= 12
+        assert len(seconds) >= 5
         assert seconds == sorted(seconds)
-        assert seconds[-1] >= 0.2
+        assert seconds[-1] >= 3 * 0.02
         assert [sample[1] for sample in use["samples"]] == [
             (1002 + i) * MIB for i in range(len(seconds))
         ]
@@ -197,11 +205,12 @@ class TestSamples:
         assert seen["use"]["name"] == "Stand-in 8000"
 
     def test_bounded(self, library: Path) -> None:
-        seen = watched(library, period_seconds=0.001, max_samples=8, seconds=0.5)
+        seen = watched(library, period_seconds=0.001, max_samples=8, samples=24)
         samples = seen["use"]["samples"]
         assert 4 <= len(samples) <= 9
-        assert samples[0][0] < 0.01
-        assert samples[-1][0] >= 0.5
+        used = [sample[1] // MIB for sample in samples]
+        assert used[0] == 1002  # the first of all
+        assert used[-1] >= 1001 + 24  # and the last
 
     def test_lost_in_between(self, library: Path) -> None:
         """What was sampled before is kept, and the reason said."""

@@ -28,7 +28,7 @@ def loop(name: str, steps: int, accumulate: int = 1) -> None:
         optimizer.step()
 
 
-@pytest.fixture(scope="module", params=["gpt", "resnet"])
+@pytest.fixture(scope="module", params=[pytest.param("gpt", marks=pytest.mark.nightly), "resnet"])
 def profile(request: pytest.FixtureRequest) -> Profile:
     torch._dynamo.reset()
     recorder = Recorder("loop.py", ["--x"])

@@ -1,9 +1,8 @@
-"""Collectives in a captured graph: once, in order, under any plan; and the ranks' board."""
+"""Collectives in a captured graph: once, in order, under any plan; what data parallelism wraps."""
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,9 +10,12 @@ import torch
 import torch.distributed as dist
 import torch.distributed._functional_collectives as fc
 from torch import Tensor, fx, nn
+from torch._dynamo import config as dynamo_config
+from torch.nn.parallel import DistributedDataParallel
 
-from fastsa.profiler.board import Board
+from fastsa.profiler.board import find_board
 from fastsa.profiler.capture import Capture, capture
+from fastsa.profiler.data_parallel import computed, in_one_piece, is_sharded
 from fastsa.profiler.region import Modules, Region, compile_region
 from fastsa.profiler.timing import measure
 from fastsa.runtime.partition import partition
@@ -104,24 +106,17 @@ def test_none_runs_to_be_measured(one_rank: None) -> None:
     assert group._get_sequence_number_for_group() > before  # it counts
 
 
-class TestBoard:
-    def boards(self) -> list[Board]:
-        store = dist.HashStore()
-        return [Board(store, "test", rank=rank, ranks=2) for rank in range(2)]
+def test_what_data_parallelism_wraps(one_rank: None) -> None:
+    model = nn.Linear(4, 4)
+    wrapped = DistributedDataParallel(model)
+    assert computed(wrapped) is computed(model) is model
+    assert not is_sharded(wrapped)
+    with in_one_piece(model):
+        assert dynamo_config.optimize_ddp
+    with in_one_piece(wrapped):
+        assert not dynamo_config.optimize_ddp
+    assert dynamo_config.optimize_ddp
 
-    def test_a_large_note(self) -> None:
-        """Larger than what the store's server takes at once."""
-        left, right = self.boards()
-        note = random.Random(0).randbytes(9 * 2**20 + 1)
-        left.put("note", note)
-        assert right.wait("other", "note", seconds=0) == "note"
-        assert right.read("note") == note
 
-    def test_the_first_claim_counts(self) -> None:
-        left, right = self.boards()
-        assert [left.claim("verdict", "left"), right.claim("verdict", "right")] == ["left"] * 2
-
-    def test_waiting_ends(self) -> None:
-        started = time.monotonic()
-        assert self.boards()[0].wait("never", seconds=0.2) is None
-        assert 0.2 <= time.monotonic() - started < 5
+def test_a_rank_that_is_alone_has_no_board(one_rank: None) -> None:
+    assert find_board("job") is None

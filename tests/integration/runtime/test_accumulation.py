@@ -18,12 +18,16 @@ from support.compiled import unplanned
 
 STEPS, ROUNDS = 3, 3
 LEAVES = 6
+SEEDS = range(4)
+REGIONS = {seed: Accumulates(seed) for seed in SEEDS}
 
 
-@pytest.fixture(autouse=True)
-def fresh_dynamo() -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def shared_graphs() -> Iterator[None]:
+    """Each test has a model of its own; what Dynamo compiles for the first serves all of them."""
     torch._dynamo.reset()
-    yield
+    with torch._dynamo.config.patch(recompile_limit=100, accumulated_recompile_limit=1000):
+        yield
     torch._dynamo.reset()
 
 
@@ -71,7 +75,6 @@ Body = Callable[[Script], None]
 
 
 def run(body: Body, prepare: Callable[[nn.Module], object]) -> list[Any]:
-    torch._dynamo.reset()
     torch.manual_seed(0)
     model = Net()
     prepare(model)
@@ -82,12 +85,12 @@ def run(body: Body, prepare: Callable[[nn.Module], object]) -> list[Any]:
 
 def both(body: Body, seed: int = 0) -> list[int]:
     """Run a script with torch's own accumulation and with ours; how many were added in each."""
-    region = Accumulates(seed)
-    with torch._functorch.config.patch(donated_buffer=False):  # so that backwards can run twice
-        wanted = run(body, unplanned)
-        found = run(body, region.compile)
+    region = REGIONS[seed]
+    region.added.clear()
+    wanted = run(body, unplanned)
+    found = run(body, region.compile)
     assert same(found, wanted)
-    return region.added
+    return list(region.added)
 
 
 def plain(script: Script) -> None:
@@ -97,7 +100,7 @@ def plain(script: Script) -> None:
         script.optimizer.step()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_micro_batches(seed: int) -> None:
     """The first of a step finds no gradients, the others add all of theirs."""
     assert both(plain, seed) == [0, LEAVES, LEAVES] * STEPS
@@ -445,7 +448,6 @@ def test_one_region_for_two_modules() -> None:
     """Which leaf it is, is found anew in each backward."""
     wanted, found = [], []
     for region, seen in ((None, wanted), (Accumulates(), found)):
-        torch._dynamo.reset()
         torch.manual_seed(0)
         models = [Net(), Net()]
         for model in models:
@@ -460,7 +462,6 @@ def trained(make: Callable[[], nn.Module], body: Callable[[nn.Module], None]) ->
     """Of a model of any make: its gradients under both, and how many were added."""
     region, seen = Accumulates(), []
     for prepare in (unplanned, region.compile):
-        torch._dynamo.reset()
         torch.manual_seed(0)
         model = make()
         prepare(model)

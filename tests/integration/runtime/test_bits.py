@@ -1,4 +1,7 @@
-"""Planned training gives the same bits as the plain script, whatever the plan."""
+"""Planned training gives the same bits as the plain script: also through the backend.
+
+Models of more kinds, under plans of more kinds, are in `test_zoo`.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,7 @@ import pytest
 import torch
 
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import plan
 from fastsa.profiler.capture import Capture
-from fastsa.runtime.decider import base_plan
 from support.compiled import Bits, WithPlan, same, train, unplanned
 from support.models import CASES
 from support.random_plans import random_plan
@@ -41,17 +42,19 @@ def expected(name: str) -> Bits:
     return compiled
 
 
-@pytest.mark.parametrize("budget", ["85%", "60%"])
+@pytest.mark.parametrize("budget", ["60%", pytest.param("85%", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", CASES)
 def test_backend_equals_eager(name: str, budget: str, tmp_path: Path) -> None:
     """Through `torch.compile(backend="fastsa")`, at several budgets, fp32."""
-    options = {"budget": budget, "store": tmp_path / "s.db", "time_limit": 0.5, "best_effort": True}
+    options = {"budget": budget, "store": tmp_path / "s.db", "time_limit": 0.2, "best_effort": True}
     wanted = expected(name)
     planned = train(CASES[name], lambda model: model.compile(backend="fastsa", options=options))
     assert same(planned, wanted)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in (1, 2))]
+)
 @pytest.mark.parametrize("name", CASES)
 def test_any_legal_plan_equals_eager(name: str, seed: int) -> None:
     """Random orders, random forgetting, ops run several times."""
@@ -62,7 +65,10 @@ def test_any_legal_plan_equals_eager(name: str, seed: int) -> None:
     assert same(planned, wanted)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    ["resnet", *(pytest.param(n, marks=pytest.mark.nightly) for n in CASES if n != "resnet")],
+)
 def test_autocast_equals_the_unplanned_compiled_graph(name: str) -> None:
     """Under autocast torch's compiled graph may differ from eager; a plan must not add to it."""
     compiled = train(CASES[name], unplanned, autocast=True)
@@ -95,16 +101,3 @@ def test_reading_an_updated_buffer_again_would_be_seen() -> None:
         return random_plan(captured.graph, random.Random(3), forget=0.9)
 
     assert not same(train(CASES["buffer"], WithPlan(reckless).compile), expected("buffer"))
-
-
-def test_the_solver_s_tightest_plan_equals_eager() -> None:
-    """The plan with the lowest peak the planner finds, which recomputes the most."""
-
-    def tightest(captured: Capture) -> Plan:
-        ops = tuple(msgspec.structs.replace(op, seconds=1e-3) for op in captured.graph.ops)
-        captured.graph = msgspec.structs.replace(captured.graph, ops=ops)
-        least = base_plan(captured.graph).minimum_budget_bytes
-        return plan(captured.graph, least, time_limit=1.0)
-
-    region = WithPlan(tightest)
-    assert same(train(CASES["gpt"], region.compile), expected("gpt"))

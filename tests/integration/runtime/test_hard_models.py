@@ -38,6 +38,7 @@ def randomly(seed: int, forget: float) -> WithPlan:
     return WithPlan(lambda c: random_plan(c.graph, random.Random(seed), forget=forget))
 
 
+@pytest.mark.nightly  # one plan of each kind: test_zoo
 @pytest.mark.parametrize("name", HARD)
 def test_any_legal_plan_equals_no_plan(name: str) -> None:
     wanted = train(HARD[name], Region())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier, Semaphore
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,36 +18,57 @@ from fastsa.cache import owner
 from fastsa.cache.store import Store
 from fastsa.runtime.turn import Turn
 from support import builders
-from support.paths import INSTALLED, SCRIPTS, TESTS
-from support.sandbox import environment
+from support.paths import INSTALLED
+from support.sandbox import CliSandbox, with_scripts
 
 KEY = builders.key(builders.graph())
-PLAIN = SCRIPTS / "plain.py"
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from support import builders
-from fastsa.cache.store import Store
-from fastsa.runtime.turn import Turn
-store = Store.open(Path(sys.argv[1]))
-with Turn(store, builders.key(builders.graph()), 1000, 30):
-    print("begun", flush=True)
-    time.sleep(float(sys.argv[2]))
-"""
+PATIENCE = 120.0  # seconds: nothing here takes as long
+FORK = multiprocessing.get_context("fork")
 
 
-def holder(path: Path, seconds: float) -> subprocess.Popen[str]:
-    """A process that is making the plan for so long."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path), str(seconds)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment(path, PYTHONPATH=str(TESTS)),
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
-    return process
+class Watched(Turn):
+    """Says when it begins to wait."""
+
+    def __init__(self, *arguments: Any, waits: Callable[[], object]) -> None:
+        self.waits = waits
+        super().__init__(*arguments)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "has_waited" and value and not self.has_waited:
+            self.waits()
+        super().__setattr__(name, value)
+
+
+def hold(path: Path, pipe: Connection) -> None:
+    """Be at the plan until the other end of the pipe is used or closed."""
+    with Store.open(path) as store, Turn(store, KEY, 1000, PATIENCE):
+        pipe.send("begun")
+        pipe.poll(None)
+
+
+class Holder:
+    """A process that makes the plan."""
+
+    def __init__(self, path: Path) -> None:
+        self.pipe, its = FORK.Pipe()
+        self.process = FORK.Process(target=hold, args=(path, its))
+        self.process.start()
+        its.close()
+        assert self.pipe.recv() == "begun"
+
+    def release(self) -> None:
+        self.pipe.send("enough")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+
+@contextmanager
+def holder(path: Path) -> Iterator[Holder]:
+    held = Holder(path)
+    yield held
+    held.kill()
 
 
 @pytest.fixture
@@ -53,41 +77,38 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_it_waits_for_whoever_is_at_it(path: Path) -> None:
-    process = holder(path, 1.0)
-    with Store.open(path) as store, Turn(store, KEY, 1000, 30) as turn:
-        assert process.wait(10) == 0
+    with (
+        holder(path) as other,
+        Store.open(path) as store,
+        Watched(store, KEY, 1000, PATIENCE, waits=other.release) as turn,
+    ):
         assert turn.has_waited
+        other.process.join(PATIENCE)
+        assert other.process.exitcode == 0
 
 
 def test_another_budget_is_another_plan(path: Path) -> None:
-    process = holder(path, 100)
-    with Store.open(path) as store, Turn(store, KEY, 2000, 30) as turn:
+    with holder(path), Store.open(path) as store, Turn(store, KEY, 2000, PATIENCE) as turn:
         assert not turn.has_waited
-    process.kill()
-    process.wait()
 
 
 def test_the_dead_are_not_waited_for(path: Path) -> None:
-    process = holder(path, 100)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    with Store.open(path) as store, Turn(store, KEY, 1000, 30) as turn:
-        assert not turn.has_waited
-        (request,) = store.requests.latest()
-        assert request.owner == owner.current()
+    with holder(path) as other:
+        other.kill()
+        with Store.open(path) as store, Turn(store, KEY, 1000, PATIENCE) as turn:
+            assert not turn.has_waited
+            (request,) = store.requests.latest()
+            assert request.owner == owner.current()
 
 
 def test_no_longer_than_the_other_may_plan(path: Path) -> None:
-    process = holder(path, 100)
-    with Store.open(path) as store:
-        started = time.monotonic()
-        with Turn(store, KEY, 1000, 0.5) as turn:
+    """It goes on although the other is still at it."""
+    with holder(path) as other, Store.open(path) as store:
+        with Turn(store, KEY, 1000, 0.0) as turn:
             assert turn.has_waited
-        assert time.monotonic() - started < 30
+            assert other.process.is_alive()
         (request,) = store.requests.latest()
         assert request.state == "running", "it is still the other's"
-    process.kill()
-    process.wait()
 
 
 def test_how_it_ended_is_kept(path: Path) -> None:
@@ -101,59 +122,52 @@ def test_how_it_ended_is_kept(path: Path) -> None:
     assert (ended[2000].state, ended[2000].reason) == ("failed", "ZeroDivisionError: no")
 
 
-PLAN = """
-import sys, time
-from pathlib import Path
-from support import builders
-from fastsa.cache.store import Store
-from fastsa.runtime.turn import Turn
-key, plan = builders.key(builders.graph()), builders.plan(builders.graph())
-with Store.open(Path(sys.argv[1])) as store:
-    while not Path(sys.argv[2]).exists():
-        time.sleep(0.001)
-    with Turn(store, key, 1 << 40, 30) as turn:
-        found = store.find_plan(key, 1 << 40)
-        if found is None:
-            time.sleep(0.5)
-            turn.plan_id = store.add_plan(plan, key)
-print("made" if found is None else "found")
-"""
+JOBS = 8
 
 
-def test_eight_at_once(path: Path, tmp_path: Path) -> None:
-    now = tmp_path / "now"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PLAN, str(path), str(now)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(path, PYTHONPATH=str(TESTS)),
-        )
-        for _ in range(8)
-    ]
-    time.sleep(3)
-    now.touch()
-    told = [process.communicate(timeout=120)[0].strip() for process in processes]
-    assert sorted(told) == ["found"] * 7 + ["made"]
-
-
-def test_jobs_of_one_script(path: Path) -> None:
-    command = [str(INSTALLED), "run", "--budget", "65%", "--time-limit", "8", str(PLAIN)]
-    done = subprocess.run(
-        [str(INSTALLED), "profile", str(PLAIN)],
-        env=environment(path),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    jobs = [
-        subprocess.Popen(command, env=environment(path), stderr=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    told = [job.communicate(timeout=300)[1] for job in jobs]
-    assert [job.returncode for job in jobs] == [0] * 4
-    origins = [re.findall(r"^fastsa: plan (found|made) ", text, re.M)[0] for text in told]
-    assert origins.count("made") == 1, told
+def find_or_make(path: Path, start: Barrier, waiting: Semaphore, pipe: Connection) -> None:
+    """What a job does; whoever makes the plan is at it until all others wait."""
+    plan = builders.plan(builders.graph())
     with Store.open(path) as store:
+        start.wait(PATIENCE)
+        with Watched(store, KEY, 1 << 40, PATIENCE, waits=waiting.release) as turn:
+            found = store.find_plan(KEY, 1 << 40)
+            if found is None:
+                for _ in range(JOBS - 1):
+                    waiting.acquire(timeout=PATIENCE)
+                turn.plan_id = store.add_plan(plan, KEY)
+    pipe.send("made" if found is None else "found")
+
+
+def test_eight_at_once(path: Path) -> None:
+    Store.open(path).close()
+    start, waiting = FORK.Barrier(JOBS), FORK.Semaphore(0)
+    pipes, processes = [], []
+    for _ in range(JOBS):
+        ours, its = FORK.Pipe()
+        processes.append(FORK.Process(target=find_or_make, args=(path, start, waiting, its)))
+        processes[-1].start()
+        its.close()
+        pipes.append(ours)
+    told = [pipe.recv() for pipe in pipes]
+    for process in processes:
+        process.join()
+    assert sorted(told) == ["found"] * (JOBS - 1) + ["made"]
+
+
+def test_jobs_of_one_script(sandbox: CliSandbox) -> None:
+    done = sandbox.fastsa("profile", "plain.py")
+    assert done.returncode == 0, done.stderr
+    command = with_scripts(["run", "--budget", "65%", "--time-limit", "4", "plain.py"])
+    first = sandbox.start(INSTALLED, *command)
+    with Store.open(sandbox.place) as store:
+        while not store.requests.latest():
+            time.sleep(0.01)
+    jobs = [first, *(sandbox.start(INSTALLED, *command) for _ in range(2))]
+    ended = [job.done() for job in jobs]
+    assert [each.returncode for each in ended] == [0] * len(jobs)
+    origins = [re.findall(r"^fastsa: plan (found|made) ", e.stderr, re.M)[0] for e in ended]
+    assert origins == ["made", "found", "found"]
+    with Store.open(sandbox.place) as store:
         assert len(store.list_items("plan")) == 1
         assert not store.uses.in_use()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 WIDTH, TOKENS, ROWS, WORDS = 64, 64, 12, 96
 
@@ -52,6 +53,62 @@ class Transformer(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x))
+
+
+class Centred(Transformer):
+    """Takes the moving average of its features away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("average", torch.zeros(WIDTH))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.words(tokens) + self.places
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        if self.training:
+            with torch.no_grad():
+                self.average.lerp_(x.mean((0, 1)), 0.1)
+        return self.head((x - self.average).tanh())
+
+
+class Checkpointed(Transformer):
+    """Keeps what goes into each block, not what is inside."""
+
+    def __init__(self, layers: int = 3, *, reentrant: bool) -> None:
+        super().__init__(layers)
+        self.reentrant = reentrant
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.words(tokens) + self.places
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=self.reentrant)
+        return self.head(self.norm(x))
+
+
+class Adapted(nn.Module):
+    """A frozen linear layer and what is added to it."""
+
+    def __init__(self, layer: nn.Linear, rank: int = 4) -> None:
+        super().__init__()
+        self.layer = layer.requires_grad_(False)
+        self.down = nn.Linear(layer.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, layer.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + self.up(self.down(self.dropout(x)))
+
+
+def adapted(layers: int = 4) -> Transformer:
+    """One with a frozen first block, and low-rank adapters in the others."""
+    model = Transformer(layers).requires_grad_(False)
+    for block in list(model.blocks)[1:]:
+        block.qkv, block.out = Adapted(block.qkv), Adapted(block.out)
+    model.head.requires_grad_(True)
+    return model
 
 
 def batch(rows: int = ROWS) -> tuple[Tensor, Tensor]:

@@ -3,15 +3,10 @@
 from typing import Any
 
 import torch
+from hf_models import gpt2
 from real import STEPS, budgeted, tell, tell_state
 from torch.utils.data import Dataset
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    PrinterCallback,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 
 class Text(Dataset[dict[str, torch.Tensor]]):
@@ -37,7 +32,7 @@ class Telling(Trainer):
         return loss
 
 
-model = GPT2LMHeadModel(GPT2Config(vocab_size=128, n_positions=64, n_embd=64, n_layer=3, n_head=4))
+model = gpt2()
 budgeted(model)
 trainer = Telling(
     model=model,

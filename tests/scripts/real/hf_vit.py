@@ -1,21 +1,10 @@
 """transformers' ViT from a config: images and classes, in a plain loop."""
 
 import torch
+from hf_models import vit
 from real import STEPS, tell, tell_state
-from transformers import ViTConfig, ViTForImageClassification
 
-config = ViTConfig(
-    image_size=32,
-    patch_size=4,
-    hidden_size=64,
-    num_hidden_layers=3,
-    num_attention_heads=4,
-    intermediate_size=256,
-    hidden_dropout_prob=0.1,
-    attention_probs_dropout_prob=0.1,
-    num_labels=10,
-)
-model = ViTForImageClassification(config)
+model = vit()
 model.train()
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 for step in range(STEPS):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 
 import torch
 from torch import Tensor, nn
 
-STEPS = 10
+STEPS = int(os.environ.get("REAL_STEPS", "10"))
 
 
 def tell(number: int, loss: Tensor) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import stat
-import sys
 import time
 from pathlib import Path
-from subprocess import run as run_process
 
 import msgspec
 import pytest
@@ -360,14 +358,3 @@ class TestThePlace:
         tmp_path.chmod(0o755)
         Store.open(tmp_path / "store.db").close()
         assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
-
-    def test_a_lookup_imports_no_sqlite_utils(self, store: Store) -> None:
-        store.add_plan(builders.plan(GRAPH), KEY)
-        code = (
-            "import sys, pathlib; from fastsa.cache.store import Store, PlanKey;"
-            f"store = Store.open(pathlib.Path({str(store.path)!r}));"
-            f"assert store.find_plan(PlanKey{msgspec.structs.astuple(KEY)!r}, 2**40);"
-            "print(sorted({'sqlite_utils', 'torch', 'rich', 'platformdirs'} & set(sys.modules)))"
-        )
-        done = run_process([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout == "[]\n"

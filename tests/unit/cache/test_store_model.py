@@ -8,6 +8,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -144,5 +145,11 @@ class Stored(RuleBasedStateMachine):
             assert {row.id for row in self.store.list_items("plan")} == set(self.plans)
 
 
-Stored.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+class StoredForLong(Stored):
+    """The same in more and longer ways."""
+
+
+Stored.TestCase.settings = settings(max_examples=8, stateful_step_count=20, deadline=None)
+StoredForLong.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestStored = Stored.TestCase
+TestStoredForLong = pytest.mark.nightly(StoredForLong.TestCase)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import signal
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastsa.errors import BadInput
@@ -24,11 +19,12 @@ from fastsa.planner.plan import Plan
 from fastsa.planner.solve import plan
 from fastsa.planner.validation import validate
 from support import planner_reference as reference
-from support.planner_graphs import REAL, build, chain, legal_graphs, random_training_graph, real
+from support.commands import Fastsa
+from support.planner_graphs import build, chain, legal_graphs, random_training_graph, real
+from support.properties import property_test
 
 ROOM = 2**62
-LIMIT = 10.0
-few = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
+LIMIT = 300.0  # solvers are to end by themselves, on the busiest machine
 
 
 def between(graph: Graph, share: float) -> int:
@@ -74,21 +70,19 @@ def fastest(graph: Graph, budget: int) -> float | None:
 
 
 @pytest.mark.parametrize("rival", RIVALS)
-@few
-@given(graph=legal_graphs(max_ops=8), share=st.floats(0, 1))
+@property_test(15, graph=legal_graphs(max_ops=8), share=st.floats(0, 1))
 def test_any_graph_gives_a_legal_plan_that_no_bound_refutes(
     rival: str, graph: Graph, share: float
 ) -> None:
     budget = between(graph, share)
     answer = plan(graph, budget, algorithm=rival, time_limit=LIMIT)
     check(graph, answer)
-    bounded = plan(graph, budget, iterations=2000, time_limit=None)
+    bounded = plan(graph, budget, iterations=1000, time_limit=None)
     if answer.fits:
         assert bounded.lower_bound_seconds <= answer.extra_seconds + 1e-9 * answer.base_seconds
 
 
-@settings(few, max_examples=25)
-@given(graph=legal_graphs(max_ops=5), share=st.floats(0, 1))
+@property_test(20, graph=legal_graphs(max_ops=5), share=st.floats(0, 1))
 def test_the_integer_program_is_exact(graph: Graph, share: float) -> None:
     """Several outputs, workspaces, regions, ops that run once, results: all the memory model."""
     small = tuple(msgspec.structs.replace(v, bytes=min(v.bytes, 4096)) for v in graph.values)
@@ -175,19 +169,24 @@ def test_the_intervals_refuse_what_is_too_large_for_them() -> None:
         plan(graph, between(graph, 0.5), algorithm="retention-intervals")
 
 
-@pytest.mark.parametrize(
-    ("rival", "name"), [("checkmate-lp", "resnet18"), ("retention-intervals", "resnet50")]
-)
-def test_a_cancel_is_heard(rival: str, name: str) -> None:
-    graph = real(name)
-    cancel = threading.Event()
-    timer = threading.Timer(3, cancel.set)
-    timer.start()
-    started = time.monotonic()
+class WhenAtWork:
+    """A cancel that is set once it has been asked for often: solvers are waited for by asking."""
+
+    asked = 0
+
+    def is_set(self) -> bool:
+        self.asked += 1
+        return self.asked > 10
+
+
+@pytest.mark.parametrize("rival", ["checkmate-milp", "checkmate-lp", "retention-intervals"])
+def test_a_cancel_is_heard(rival: str) -> None:
+    graph = random_training_graph(0, 60)
+    cancel = WhenAtWork()
     answer = plan(graph, between(graph, 0.3), algorithm=rival, time_limit=300, cancel=cancel)
-    timer.cancel()
-    assert time.monotonic() - started < 60
     validate(graph, answer)
+    assert cancel.is_set()
+    assert answer.planner.wall_seconds < 60
 
 
 def test_the_knapsack_saves_what_is_dear() -> None:
@@ -261,33 +260,16 @@ def test_without_modules_blocks_end_where_the_forward_is_narrow() -> None:
     assert list(itertools.chain.from_iterable(found)) == list(range(8))
 
 
-def test_nothing_of_ortools_is_loaded_before_it_is_needed() -> None:
-    program = (
-        "import sys, fastsa.planner.solve, fastsa.planner.compare, fastsa.cli.plan;"
-        "assert not {'ortools', 'matplotlib', 'pandas', 'numpy', 'torch'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
-
-
-WITHOUT_ORTOOLS = """
-import sys
-sys.modules["ortools"] = None  # as if it were not installed
-from fastsa.cli.main import main
-main()
-"""
-
-
 @pytest.mark.parametrize("rival", RIVALS)
-def test_without_the_extra_it_says_what_to_install(rival: str, tmp_path: Path) -> None:
+def test_without_the_extra_it_says_what_to_install(
+    rival: str, tmp_path: Path, fastsa: Fastsa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ortools", None)  # as if it were not installed
     path = tmp_path / "graph.json"
     chain(6).write(path)
-    arguments = ["plan", "--graph", str(path), "--budget", "90%", "--algorithm", rival]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_ORTOOLS, *arguments, "-o", str(tmp_path / "plan.json")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = fastsa(
+        *("plan", "--graph", str(path), "--budget", "90%", "--algorithm", rival),
+        *("--time-limit", "10", "-o", str(tmp_path / "plan.json")),
     )
     if rival == "checkpoint-every-block":
         assert done.returncode in (0, 3)
@@ -295,17 +277,3 @@ def test_without_the_extra_it_says_what_to_install(rival: str, tmp_path: Path) -
     assert done.returncode == 2
     assert "Run pip install 'fastsa[baselines]'" in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-def test_ctrl_c_is_heard_while_a_native_solver_runs(tmp_path: Path) -> None:
-    path = REAL / "resnet50.graph.json.gz"
-    arguments = ["--graph", path, "--budget", "40%", "--time-limit", 300, "-o", tmp_path / "p.json"]
-    command = [sys.executable, "-m", "fastsa", "plan", "--algorithm", "retention-intervals"]
-    with subprocess.Popen(
-        [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        time.sleep(5)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in stderr

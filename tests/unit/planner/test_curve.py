@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastsa.errors import BadInput
@@ -20,10 +19,9 @@ from fastsa.planner.solve import Progress, plan
 from fastsa.planner.validation import validate
 from support import planner_reference as reference
 from support.planner_graphs import build, chain, legal_graphs, random_training_graph, real
+from support.properties import property_test
 
-slow_to_draw = settings(
-    suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=50
-)
+HANGS = 60.0  # seconds that a curve needs on no machine
 
 
 def check(graph: Graph, found: Curve, points: int = curves.POINTS) -> None:
@@ -54,8 +52,7 @@ def orders(found: Curve) -> list[tuple[int, tuple[int, ...], float]]:
     return [(each.budget_bytes, each.sequence, each.lower_bound_seconds) for each in found.plans]
 
 
-@slow_to_draw
-@given(legal_graphs(), st.integers(4, 9), st.integers(0, 5))
+@property_test(25, graph=legal_graphs(), points=st.integers(4, 9), seed=st.integers(0, 5))
 def test_any_graph_has_a_curve(graph: Graph, points: int, seed: int) -> None:
     found = curve(graph, points=points, iterations=300, time_limit=None, seed=seed)
     check(graph, found, points)
@@ -65,7 +62,7 @@ def test_any_graph_has_a_curve(graph: Graph, points: int, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_training_graphs(seed: int) -> None:
     graph = random_training_graph(seed, 30)
-    found = curve(graph, points=8, iterations=3000, time_limit=None, seed=seed)
+    found = curve(graph, points=8, iterations=500, time_limit=None, seed=seed)
     check(graph, found, 8)
     assert found.complete
     assert len(found.plans) == 8
@@ -113,13 +110,14 @@ def test_a_minimum_that_nothing_reaches() -> None:
     assert found.minimum_budget_bytes < found.plans[-1].budget_bytes == 80
 
 
-def test_a_budget_between_two_points_is_no_better_planned_alone() -> None:
+@pytest.mark.parametrize("iterations", [2000, pytest.param(20_000, marks=pytest.mark.nightly)])
+def test_a_budget_between_two_points_is_no_better_planned_alone(iterations: int) -> None:
     graph = chain(24)
-    found = curve(graph, points=12, iterations=20_000, time_limit=None)
+    found = curve(graph, points=12, iterations=iterations, time_limit=None)
     check(graph, found)
     for above, below in zip(found.plans, found.plans[1:], strict=False):
         between = (above.budget_bytes + below.budget_bytes) // 2
-        alone = plan(graph, between, iterations=20_000, time_limit=None)
+        alone = plan(graph, between, iterations=iterations, time_limit=None)
         assert above.lower_bound_seconds <= alone.extra_seconds + 1e-9
 
 
@@ -137,18 +135,19 @@ def test_the_same_request_gives_the_same_curve() -> None:
     graph = real("resnet18")
 
     def once(seed: int) -> Curve:
-        return curve(graph, points=6, iterations=5000, time_limit=None, seed=seed)
+        return curve(graph, points=5, iterations=1000, time_limit=None, seed=seed)
 
     assert orders(once(1)) == orders(once(1))
     assert orders(once(1)) != orders(once(2))
 
 
 def test_the_time_limit_is_for_all_of_it() -> None:
+    """Each of some 200 searches would take the second that all of them have."""
     graph = real("gpt2_eager")
     started = time.monotonic()
-    found = curve(graph, time_limit=2.0)
-    assert time.monotonic() - started < 6.0  # 2 s on an idle machine
-    check(graph, found)
+    found = curve(graph, points=100, time_limit=1.0)
+    assert time.monotonic() - started < HANGS
+    check(graph, found, 100)
 
 
 def test_no_time_leaves_the_unplanned_order() -> None:
@@ -168,15 +167,14 @@ def test_cancel_returns_what_there_is() -> None:
         if progress.fraction > 0.25:
             cancel.set()
 
-    started = time.monotonic()
-    found = curve(graph, time_limit=20.0, cancel=cancel, on_progress=look)
-    assert time.monotonic() - started < 15.0
+    found = curve(graph, iterations=2000, time_limit=None, cancel=cancel, on_progress=look)
     check(graph, found)
     assert not found.complete
     assert len(found.plans) > 2
     fractions = [each.fraction for each in seen]
     elapsed = [each.elapsed_seconds for each in seen]
     assert (fractions, elapsed) == (sorted(fractions), sorted(elapsed))
+    assert fractions[-1] < 0.5  # searches that it did not begin
 
 
 def test_cancelled_before_it_began() -> None:

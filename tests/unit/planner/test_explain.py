@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastsa.errors import BadInput
@@ -21,9 +20,9 @@ from fastsa.planner.plan import Plan, Planner
 from fastsa.planner.solve import certify, plan
 from support import planner_reference as reference
 from support.planner_graphs import build, chain, legal_graphs, random_training_graph, real_paths
+from support.properties import property_test
 
 ROOM = 2**62
-slow_to_draw = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 
 def half_way(graph: Graph, share: float = 0.5, seed: int = 0) -> Plan:
@@ -93,9 +92,7 @@ def total(groups: Iterable[Group]) -> int:
 
 
 def check_peak(graph: Graph, sequence: tuple[int, ...], explained: Explanation) -> None:
-    assert list(explained.memory.bytes) == [
-        reference.alive(graph, sequence, k) for k in range(len(sequence))
-    ]
+    assert list(explained.memory.bytes) == reference.alive(graph, sequence)
     peak = explained.peak
     assert peak.bytes == explained.peak_bytes == reference.peak(graph, sequence)
     assert sum(each.bytes for each in peak.values) + peak.workspace_bytes == peak.bytes
@@ -130,14 +127,12 @@ def check_peak(graph: Graph, sequence: tuple[int, ...], explained: Explanation) 
 WISHES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 13)), min_size=5, max_size=25)
 
 
-@settings(slow_to_draw, max_examples=300)
-@given(legal_graphs(), WISHES)
+@property_test(50, graph=legal_graphs(), wishes=WISHES)
 def test_a_plan_adds_up(graph: Graph, wishes: list[tuple[int, int]]) -> None:
     check_plan(graph, recomputing(graph, wishes))
 
 
-@slow_to_draw
-@given(legal_graphs(), st.floats(0, 1.1), st.integers(0, 5))
+@property_test(20, graph=legal_graphs(), share=st.floats(0, 1.1), seed=st.integers(0, 5))
 def test_a_found_plan_adds_up(graph: Graph, share: float, seed: int) -> None:
     check_plan(graph, half_way(graph, share, seed))
 
@@ -166,16 +161,14 @@ def check_plan(graph: Graph, planned: Plan) -> None:
     assert total(explained.kept.by_kind) == explained.kept.bytes
 
 
-@slow_to_draw
-@given(legal_graphs())
+@property_test(25, graph=legal_graphs())
 def test_the_unplanned_step_adds_up(graph: Graph) -> None:
     explained = explain(graph)
     assert (explained.planned, explained.status, explained.recomputed.count) == (False, None, 0)
     check_peak(graph, tuple(range(len(graph.ops))), explained)
 
 
-@slow_to_draw
-@given(legal_graphs())
+@property_test(25, graph=legal_graphs())
 def test_the_minimum_adds_up(graph: Graph) -> None:
     claimed = plan(graph, ROOM, iterations=0)
     minimum = explain(graph).minimum
@@ -185,8 +178,7 @@ def test_the_minimum_adds_up(graph: Graph) -> None:
     assert len({part.value for part in minimum.parts}) == len(minimum.parts)
 
 
-@slow_to_draw
-@given(legal_graphs(max_ops=8), st.floats(0, 1))
+@property_test(20, graph=legal_graphs(max_ops=8), share=st.floats(0, 1))
 def test_other_budgets_are_in_order(graph: Graph, share: float) -> None:
     planned = half_way(graph, share)
     found = with_other_budgets(explain(graph, planned), graph, planned, time_limit=0.01)

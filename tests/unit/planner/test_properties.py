@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastsa.planner.graph import Graph
@@ -12,9 +11,9 @@ from fastsa.planner.solve import ALGORITHMS, plan
 from fastsa.planner.validation import validate
 from support import planner_reference as reference
 from support.planner_graphs import build, chain, legal_graphs, random_training_graph
+from support.properties import property_test
 
 ROOM = 2**62
-slow_to_draw = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 
 def check(graph: Graph, answer: Plan) -> None:
@@ -34,8 +33,13 @@ def check(graph: Graph, answer: Plan) -> None:
     assert answer.fits == (answer.peak_bytes <= answer.budget_bytes)
 
 
-@slow_to_draw
-@given(legal_graphs(), st.floats(0, 1.1), st.integers(0, 5), st.sampled_from(ALGORITHMS))
+@property_test(
+    30,
+    graph=legal_graphs(),
+    share=st.floats(0, 1.1),
+    seed=st.integers(0, 5),
+    algorithm=st.sampled_from(ALGORITHMS),
+)
 def test_every_answer_is_what_it_claims(
     graph: Graph, share: float, seed: int, algorithm: str
 ) -> None:
@@ -47,8 +51,7 @@ def test_every_answer_is_what_it_claims(
     check(graph, answer)
 
 
-@slow_to_draw
-@given(legal_graphs(), st.integers(-10, 10))
+@property_test(30, graph=legal_graphs(), distance=st.integers(-10, 10))
 def test_budgets_around_the_minimum(graph: Graph, distance: int) -> None:
     low = plan(graph, ROOM, iterations=0).minimum_budget_bytes
     answer = plan(graph, low + distance, iterations=500, time_limit=None)
@@ -56,8 +59,7 @@ def test_budgets_around_the_minimum(graph: Graph, distance: int) -> None:
     assert (answer.status == "infeasible") == (distance < 0)
 
 
-@slow_to_draw
-@given(legal_graphs(), st.integers(0, 3))
+@property_test(25, graph=legal_graphs(), seed=st.integers(0, 3))
 def test_a_plan_is_a_start(graph: Graph, seed: int) -> None:
     low = plan(graph, ROOM, iterations=0).minimum_budget_bytes
     first = plan(graph, low, iterations=1000, time_limit=None, seed=seed)
@@ -144,8 +146,7 @@ def test_threads_and_algorithms(algorithm: str, threads: int) -> None:
     assert answer.planner.threads == threads
 
 
-@slow_to_draw
-@given(legal_graphs(), st.floats(0, 1), st.integers(0, 5))
+@property_test(30, graph=legal_graphs(), share=st.floats(0, 1), seed=st.integers(0, 5))
 def test_no_plan_of_any_algorithm_beats_the_bound(graph: Graph, share: float, seed: int) -> None:
     whole = plan(graph, ROOM, iterations=0)
     low = whole.minimum_budget_bytes

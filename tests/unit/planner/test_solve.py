@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
-import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from fastsa.errors import BadInput
-from fastsa.planner import _core
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph, Op, Value
 from fastsa.planner.plan import Plan
@@ -21,8 +18,7 @@ from fastsa.planner.solve import ALGORITHMS, Progress, plan
 from fastsa.planner.validation import validate
 from support.planner_graphs import build, chain, random_training_graph, real, real_paths
 
-# The contract is 50 ms (benchmarks measure it); a busy machine, or a sanitized core, needs more.
-GRACE = 10.0 if _core.sanitized else 2.0
+HANGS = 60.0  # seconds that a search needs on no machine
 
 
 def half(graph: Graph) -> int:
@@ -62,7 +58,7 @@ def test_the_same_request_gives_the_same_plan(algorithm: str) -> None:
 
     def once(seed: int) -> Plan:
         return plan(
-            graph, budget, iterations=40_000, time_limit=None, seed=seed, algorithm=algorithm
+            graph, budget, iterations=10_000, time_limit=None, seed=seed, algorithm=algorithm
         )
 
     first, second = once(3), once(3)
@@ -72,97 +68,102 @@ def test_the_same_request_gives_the_same_plan(algorithm: str) -> None:
     assert once(4).sequence != first.sequence
 
 
+@pytest.fixture
+def given_up() -> Iterator[threading.Event]:
+    """A cancel that is set when a search does not end by itself."""
+    cancel = threading.Event()
+    timer = threading.Timer(HANGS, cancel.set)
+    timer.start()
+    yield cancel
+    timer.cancel()
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("limit", [0.0, 0.05, 0.3])
-def test_the_deadline_is_kept(algorithm: str, limit: float) -> None:
+def test_the_deadline_is_kept(algorithm: str, limit: float, given_up: threading.Event) -> None:
     graph = real("gpt2_eager")
-    answer = plan(graph, half(graph), time_limit=limit, algorithm=algorithm)
+    answer = plan(graph, half(graph), time_limit=limit, algorithm=algorithm, cancel=given_up)
     validate(graph, answer)
-    assert answer.planner.wall_seconds < limit + GRACE
+    assert not given_up.is_set()
+    if algorithm == "fastsa":  # the other is soon at its end
+        assert answer.planner.wall_seconds >= limit
 
 
-def test_a_huge_graph_keeps_the_deadline() -> None:
-    graph = tiled(real("gpt2_eager"), 95)
-    assert len(graph.ops) > 100_000
+def test_iterations_end_a_search_that_has_time(given_up: threading.Event) -> None:
+    graph = real("gpt2_eager")
+    answer = plan(graph, half(graph), time_limit=10 * HANGS, iterations=5000, cancel=given_up)
+    validate(graph, answer)
+    assert not given_up.is_set()
+    assert 0 < answer.planner.iterations < 10_000
+
+
+@pytest.mark.parametrize("times", [10, pytest.param(95, marks=pytest.mark.nightly)])
+def test_a_huge_graph_keeps_the_deadline(times: int, given_up: threading.Event) -> None:
+    graph = tiled(real("gpt2_eager"), times)
+    assert len(graph.ops) > 1000 * times
     budget = plan(graph, 2**62, iterations=0).base_peak_bytes * 3 // 4
-    answer = plan(graph, budget, time_limit=1.0)
+    answer = plan(graph, budget, time_limit=0.3, cancel=given_up)
     validate(graph, answer)
-    assert answer.planner.wall_seconds < 1.0 + GRACE
+    assert not given_up.is_set()
 
 
 def test_cancel_from_another_thread_returns_the_best_so_far() -> None:
     graph = real("gpt2_eager")
-    cancel = threading.Event()
-    cancelled: list[float] = []
+    searching, cancel = threading.Event(), threading.Event()
+
+    def look(progress: Progress) -> None:
+        if progress.fits and progress.iterations:
+            searching.set()
 
     def later() -> None:
-        time.sleep(0.4)
-        cancelled.append(time.monotonic())
+        searching.wait()
         cancel.set()
 
-    budget = half(graph)
     thread = threading.Thread(target=later)
     thread.start()
-    answer = plan(graph, budget, time_limit=60, cancel=cancel)
-    ended = time.monotonic()
+    answer = plan(graph, half(graph), time_limit=2 * HANGS, cancel=cancel, on_progress=look)
+    searching.set()
     thread.join()
     validate(graph, answer)
     assert answer.status == "feasible"
-    assert ended - cancelled[0] < GRACE
+    assert answer.planner.wall_seconds < HANGS
 
 
 def test_progress_is_reported_and_improves() -> None:
     graph = real("gpt2_eager")
     seen: list[Progress] = []
-    plan(graph, half(graph), time_limit=1.0, on_progress=seen.append)
-    assert 5 <= len(seen) <= 11
-    assert all(0 <= progress.fraction <= 1 for progress in seen)
+    enough = threading.Event()
+
+    def look(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) > 4 and progress.iterations > seen[0].iterations:
+            enough.set()
+
+    plan(graph, half(graph), time_limit=HANGS, cancel=enough, on_progress=look)
+    assert enough.is_set()
+    assert all(0 <= progress.fraction < 1 for progress in seen)
+    assert all(
+        later.elapsed_seconds - each.elapsed_seconds > 0.09 for each, later in pairwise(seen)
+    )
     fitting = [progress.extra_seconds for progress in seen if progress.fits]
     assert fitting == sorted(fitting, reverse=True)
-    assert seen[-1].iterations > seen[0].iterations
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_on_progress_raises_ends_the_search(error: type[BaseException]) -> None:
+def test_what_on_progress_raises_ends_the_search(
+    error: type[BaseException], given_up: threading.Event
+) -> None:
     graph = real("resnet50")
+    seen: list[Progress] = []
 
     def refuse(progress: Progress) -> None:
+        seen.append(progress)
         raise error("enough")
 
-    started = time.monotonic()
     with pytest.raises(error, match="enough"):
-        plan(graph, half(graph), time_limit=60, on_progress=refuse)
-    assert time.monotonic() - started < GRACE
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_reaches_python_during_a_search() -> None:
-    program = textwrap.dedent(
-        """
-        import sys
-        from pathlib import Path
-        from fastsa.planner import graph, solve
-        read = graph.read(Path(sys.argv[1]))
-        print("ready", flush=True)
-        try:
-            solve.plan(read, 10 * 2**30, time_limit=60)
-        except KeyboardInterrupt:
-            print("interrupted")
-        """
-    )
-    path = next(path for path in real_paths() if "gpt2" in path.name)
-    with subprocess.Popen(
-        [sys.executable, "-c", program, path],
-        stdout=subprocess.PIPE,
-        text=True,
-        # A background job's children ignore Ctrl-C, and so would this one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=10)[0] == "interrupted\n"
+        plan(graph, half(graph), time_limit=2 * HANGS, on_progress=refuse, cancel=given_up)
+    assert len(seen) == 1
+    assert not given_up.is_set()
 
 
 @pytest.mark.parametrize(
@@ -206,9 +207,9 @@ def test_no_budget_at_all_is_infeasible() -> None:
 
 
 @pytest.mark.parametrize("path", real_paths(), ids=lambda path: path.name.split(".")[0])
-def test_real_graphs_meet_half_of_their_peak(path: object) -> None:
-    graph = graphs.read(path)  # type: ignore[arg-type]
-    answer = plan(graph, half(graph), time_limit=5.0)
+def test_real_graphs_meet_half_of_their_peak(path: Path) -> None:
+    graph = graphs.read(path)
+    answer = plan(graph, half(graph), iterations=10_000, time_limit=None)
     validate(graph, answer)
     # vgg11's weight gradients and largest layer alone take more than half.
     assert answer.status == ("infeasible" if "vgg11" in graph.name else "feasible")
@@ -225,10 +226,10 @@ def test_random_training_graphs_are_reproducible_on_every_machine() -> None:
 def test_a_warm_start_does_not_end_the_search() -> None:
     """A plan made for half the memory serves at 90%, and there is a much faster one."""
     graph = real("resnet50")
-    slow = plan(graph, half(graph), time_limit=1)
+    slow = plan(graph, half(graph), iterations=5000, time_limit=None)
     budget = 2 * half(graph) * 9 // 10
-    cold = plan(graph, budget, time_limit=1)
-    warm = plan(graph, budget, time_limit=1, warm_start=slow)
+    cold = plan(graph, budget, iterations=5000, time_limit=None)
+    warm = plan(graph, budget, iterations=5000, time_limit=None, warm_start=slow)
     validate(graph, warm)
     assert warm.extra_seconds < slow.extra_seconds / 2
     assert warm.extra_seconds <= 1.2 * cold.extra_seconds

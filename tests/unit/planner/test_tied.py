@@ -6,7 +6,6 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsa.planner import graph as graphs
@@ -16,13 +15,15 @@ from fastsa.planner.solve import plan, search
 from fastsa.planner.step import REGIONS, Order, region_names, region_order, step_order
 from fastsa.planner.tied import is_tied, tied_names
 from fastsa.planner.validation import validate
+from support.properties import property_test
 
 
 class Builder:
     """A step of nested calls: forwards in order, one gap, backwards in reverse."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, fixed: float) -> None:
         self.random = random.Random(seed)
+        self.fixed = fixed
         self.sizes: list[int] = []
         self.ops: list[Op] = []
         self.segments: list[Segment] = []
@@ -51,7 +52,9 @@ class Builder:
             made = []
             for size, seconds in shapes[name]:
                 last = made[-1] if made else hidden
-                made.append(self.op([] if last is None else [last], size, seconds=seconds))
+                read = [] if last is None else [last]
+                fixed = self.random.random() < self.fixed
+                made.append(self.op(read, size, fixed=fixed, seconds=seconds))
             kept.append((hidden, made))
             hidden = made[-1]
         self.segments.append(Segment("outside", len(calls)))
@@ -78,11 +81,11 @@ class Builder:
         return graph
 
 
-def nested(seed: int, calls: int = 4, length: int = 5) -> Graph:
-    """A head, one piece called several times, and a tail."""
+def nested(seed: int, calls: int = 4, length: int = 5, fixed: float = 0.0) -> Graph:
+    """A head, one piece called several times, and a tail; a share of all ops run only once."""
     # The first call is given nothing, so its backward has an op less: it is another region.
     names = ["head", *["piece"] * calls, "tail"]
-    return Builder(seed).step(names, {"head": 3, "piece": length, "tail": 3})
+    return Builder(seed, fixed).step(names, {"head": 3, "piece": length, "tail": 3})
 
 
 def base(graph: Graph) -> Plan:
@@ -94,13 +97,21 @@ def test_names() -> None:
     assert tied_names(msgspec.structs.replace(nested(0), producer=None)) == ()
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(2, 6), st.floats(0.3, 1.0))
-def test_every_answer_is_legal_and_tied(seed: int, calls: int, length: int, share: float) -> None:
-    graph = nested(seed, calls, length)
+@property_test(
+    20,
+    seed=st.integers(0, 10**6),
+    calls=st.integers(2, 5),
+    length=st.integers(2, 6),
+    share=st.floats(0.3, 1.0),
+    fixed=st.sampled_from((0.0, 0.1, 0.4)),
+)
+def test_every_answer_is_legal_and_tied(
+    seed: int, calls: int, length: int, share: float, fixed: float
+) -> None:
+    graph = nested(seed, calls, length, fixed)
     unplanned = base(graph)
     budget = int(share * unplanned.peak_bytes)
-    made = plan(graph, budget, time_limit=0.2, seed=seed)
+    made = plan(graph, budget, iterations=500, time_limit=None, seed=seed)
     if made.status == "infeasible":
         assert budget < made.minimum_budget_bytes
         return
@@ -117,7 +128,7 @@ def test_calls_that_are_free_would_not_be_alike(seed: int) -> None:
     graph = nested(seed, calls=5, length=6)
     unplanned = base(graph)
     found = [
-        search(graph, int(share * unplanned.peak_bytes), time_limit=0.3)
+        search(graph, int(share * unplanned.peak_bytes), iterations=3000, time_limit=None)
         for share in (0.9, 0.8, 0.7, 0.6)
     ]
     assert not all(is_tied(graph, each) for each in found if each.fits)
@@ -127,7 +138,10 @@ def test_calls_that_are_free_would_not_be_alike(seed: int) -> None:
 def test_less_memory_takes_no_less_time(seed: int) -> None:
     graph = nested(seed, calls=6, length=6)
     unplanned = base(graph)
-    made = [plan(graph, int(s * unplanned.peak_bytes), time_limit=1.0) for s in (1.0, 0.75, 0.6)]
+    made = [
+        plan(graph, int(share * unplanned.peak_bytes), iterations=2000, time_limit=None)
+        for share in (1.0, 0.75, 0.6)
+    ]
     fitting = [each.extra_seconds for each in made if each.fits]
     assert len(fitting) >= 2
     assert fitting == sorted(fitting)
@@ -137,7 +151,19 @@ def test_less_memory_takes_no_less_time(seed: int) -> None:
 
 def test_orders_of_regions_and_of_the_step_are_each_others_opposite() -> None:
     graph = nested(3)
-    made = plan(graph, int(0.7 * base(graph).peak_bytes), time_limit=0.5)
+    made = plan(graph, int(0.7 * base(graph).peak_bytes), iterations=2000, time_limit=None)
     orders = {name: region_order(graph, made, name) for name in region_names(graph) if name}
     again = step_order(graph, orders)
     assert Order(made.sequence, made.segment_starts) == again
+
+
+def test_iterations_alone_say_what_is_found() -> None:
+    graph = nested(2, calls=5, length=40)
+    budget = int(0.6 * base(graph).peak_bytes)
+    none, first, second = (
+        plan(graph, budget, iterations=iterations, time_limit=None)
+        for iterations in (0, 2000, 2000)
+    )
+    assert (first.sequence, first.seconds) == (second.sequence, second.seconds)
+    assert first.fits
+    assert first.seconds < none.seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from support.planner_graphs import build, chain
 change = msgspec.structs.replace
 
 
+@cache
 def planned() -> tuple[Graph, Plan]:
     graph = chain(12)
     answer = plan(graph, 9 * 8, iterations=50_000, time_limit=None)

@@ -15,11 +15,10 @@ PR_SET_NAME = 15
 
 
 class LikeGloo:
-    """A thread of that name: at work for some rounds, then asleep. At work it needs no GIL."""
+    """A thread of that name: at work until it may rest, then asleep. At work it needs no GIL."""
 
-    def __init__(self, rounds: int) -> None:
-        self.rounds = rounds
-        self.is_idle, self.end = threading.Event(), threading.Event()
+    def __init__(self) -> None:
+        self.may_rest, self.rests, self.end = (threading.Event() for _ in range(3))
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
         while not kineto._gloo_threads():
@@ -27,31 +26,50 @@ class LikeGloo:
 
     def run(self) -> None:
         ctypes.CDLL(None).prctl(PR_SET_NAME, b"pt_gloo_runloop", 0, 0, 0)
-        hashlib.pbkdf2_hmac("sha256", b"", b"", self.rounds)
-        self.is_idle.set()
+        while not self.may_rest.is_set():
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 50_000)
+        self.rests.set()
         self.end.wait()
 
     def __enter__(self) -> LikeGloo:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.may_rest.set()
         self.end.set()
         self.thread.join()
         while kineto._gloo_threads():  # Python's part of it ends first
             time.sleep(0.001)
 
 
-def test_it_waits_for_gloos_threads() -> None:
-    with LikeGloo(rounds=500_000) as thread:  # 0.2 s on a fast processor
+def test_it_waits_for_gloos_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kineto, "SETTLE_SECONDS", 60.0)
+    looks = 0
+
+    def look() -> dict[str, tuple[str, str]]:
+        nonlocal looks
+        looks += 1
+        if looks == 20:
+            thread.may_rest.set()
+        return gloo_threads()
+
+    gloo_threads = kineto._gloo_threads
+    with LikeGloo() as thread:
+        monkeypatch.setattr(kineto, "_gloo_threads", look)
         kineto._settle()
-        assert thread.is_idle.wait(0.02)
+        assert thread.rests.is_set()
+        assert looks > 20
+        monkeypatch.undo()
 
 
 def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kineto, "SETTLE_SECONDS", 0.1)
-    with LikeGloo(rounds=2_500_000) as thread:  # 1 s
+    monkeypatch.setattr(kineto, "SETTLE_SECONDS", 0.05)
+    with LikeGloo() as thread:
+        hangs = threading.Timer(60, thread.may_rest.set)
+        hangs.start()
         kineto._settle()
-        assert not thread.is_idle.is_set()
+        hangs.cancel()
+        assert not thread.may_rest.is_set()
 
 
 def test_without_gloo() -> None:

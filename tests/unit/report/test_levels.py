@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsa.profiler.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
@@ -14,6 +14,7 @@ from fastsa.report import levels
 from support import report_profiles as profiles
 
 EVENTS = 40
+few = settings(deadline=None, max_examples=30)
 MOST = st.sampled_from([2, 5, 16, 1500])
 
 
@@ -47,6 +48,7 @@ def alive(timeline: Timeline, event: int) -> tuple[int, ...]:
     return tuple(sizes.values())
 
 
+@few
 @given(timelines(), MOST)
 def test_every_moment_is_what_was_alive_just_after_its_event(timeline: Timeline, most: int) -> None:
     found = levels.of(timeline, most)
@@ -56,6 +58,7 @@ def test_every_moment_is_what_was_alive_just_after_its_event(timeline: Timeline,
         assert moment.total == sum(moment.bytes)
 
 
+@few
 @given(timelines(), MOST)
 def test_nothing_higher_than_both_neighbours_is_left_out(timeline: Timeline, most: int) -> None:
     moments = levels.of(timeline, most).moments
@@ -68,11 +71,13 @@ def test_nothing_higher_than_both_neighbours_is_left_out(timeline: Timeline, mos
         assert max(between, default=0) <= max(before.total, after.total)
 
 
+@few
 @given(timelines(), MOST)
 def test_the_last_moment_is_the_end(timeline: Timeline, most: int) -> None:
     assert levels.of(timeline, most).moments[-1].bytes == alive(timeline, EVENTS)
 
 
+@few
 @given(timelines(), MOST, st.integers(1, 200))
 def test_columns_keep_the_peak(timeline: Timeline, most: int, count: int) -> None:
     found = levels.of(timeline, most)
@@ -81,6 +86,7 @@ def test_columns_keep_the_peak(timeline: Timeline, most: int, count: int) -> Non
     assert max(column.total for column in columns) == found.peak.total
 
 
+@few
 @given(timelines())
 def test_a_moment_names_a_block_of_its_event(timeline: Timeline) -> None:
     for moment in levels.of(timeline).moments[1:]:
@@ -89,6 +95,7 @@ def test_a_moment_names_a_block_of_its_event(timeline: Timeline) -> None:
         assert (block.birth if moment.born else block.death) == moment.event
 
 
+@few
 @given(timelines())
 def test_phases_do_not_overlap(timeline: Timeline) -> None:
     found = levels.of(timeline)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsa.profiler.profile import NodeTime, OpTime, Saved
@@ -15,6 +15,7 @@ from support import report_profiles as profiles
 
 NAMES = st.sampled_from(["a", "b", "0", "1", "", "<b>"])
 MODULES = st.none() | st.lists(NAMES, min_size=1, max_size=12).map(".".join)
+few = settings(deadline=None, max_examples=30)
 BLOCKS = st.lists(
     st.builds(
         Block,
@@ -30,6 +31,7 @@ BLOCKS = st.lists(
 )
 
 
+@few
 @given(BLOCKS)
 def test_a_modules_bytes_are_those_of_its_tiles(blocks: list[Block]) -> None:
     tiles = peak_tree.of(blocks)
@@ -63,6 +65,7 @@ def test_a_tree_of_many_modules_is_small() -> None:
     assert len(peak_tree.of(blocks)) < 1000
 
 
+@few
 @given(BLOCKS)
 def test_nothing_is_lost_by_source_or_category(blocks: list[Block]) -> None:
     whole = sum(block.bytes for block in blocks)
@@ -102,6 +105,7 @@ def test_kept_of_no_known_module_is_not_listed_by_module() -> None:
     assert kept.by_node([_saved(None, 4)])[0].bytes == 4
 
 
+@few
 @given(
     st.lists(
         st.builds(

@@ -31,7 +31,6 @@ VIEWER_KNOWS = {
     *("SHORT_BINUNICODE", "BINUNICODE", "NONE", "NEWTRUE", "NEWFALSE"),
     *("BININT", "BININT1", "BININT2", "LONG1"),
 }
-any_time = settings(deadline=None)
 few = settings(deadline=None, max_examples=30)
 KEYS = {"segments", "device_traces", "allocator_settings", "external_annotations"}
 
@@ -83,7 +82,7 @@ def replayed(data: Any) -> list[int]:
 
 
 class TestMemoryViz:
-    @any_time
+    @few
     @given(whole_profiles.lives())
     def test_the_viewer_sees_the_same_bytes(self, lives: list[Life]) -> None:
         made = profile(lives)
@@ -132,7 +131,7 @@ class TestMemoryViz:
         # The viewer has a list of categories only with this one among them.
         assert "unknown" in {entry["category"] for entry in trace}
 
-    @any_time
+    @few
     @given(whole_profiles.lives())
     def test_plain_data_of_protocol_4(self, lives: list[Life]) -> None:
         data = export.encode(profile(lives), "memory-viz")
@@ -160,7 +159,7 @@ class TestMemoryViz:
 
 
 class TestRoundTrip:
-    @any_time
+    @few
     @given(whole_profiles.lives())
     def test_what_is_exported_is_imported(
         self, tmp_path_factory: pytest.TempPathFactory, lives: list[Life]
@@ -210,7 +209,7 @@ class TestChromeTrace:
         found: dict[str, Any] = json.loads(export.encode(of, "chrome-trace"))
         return found
 
-    @any_time
+    @few
     @given(whole_profiles.lives())
     def test_events_are_those_of_the_format(self, lives: list[Life]) -> None:
         trace = self.trace(profile(lives, builders.graph()))
@@ -228,7 +227,7 @@ class TestChromeTrace:
             if event["ph"] == "C":
                 assert all(isinstance(value, int) for value in event["args"].values())
 
-    @any_time
+    @few
     @given(whole_profiles.lives())
     def test_counters_have_the_peak_the_start_and_the_end(self, lives: list[Life]) -> None:
         made = profile(lives)
@@ -243,7 +242,7 @@ class TestChromeTrace:
         assert all(e["ts"] <= f["ts"] for e, f in pairwise(counters))
         assert set(counters[0]["args"]) == set(CATEGORIES)
 
-    @any_time
+    @few
     @given(whole_profiles.lives())
     def test_bars_of_a_lane_do_not_overlap(self, lives: list[Life]) -> None:
         ends: dict[tuple[int, int], float] = {}

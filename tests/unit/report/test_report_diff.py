@@ -30,7 +30,7 @@ def tables(report: DiffReport) -> dict[str, Table]:
 
 
 class TestNumbers:
-    @settings(deadline=None)
+    @settings(deadline=None, max_examples=30)
     @given(whole_profiles.lives(), whole_profiles.lives())
     def test_what_is_at_the_peak_adds_up(self, one: list[Life], other: list[Life]) -> None:
         a, b = profile(one), profile(other)
@@ -48,7 +48,7 @@ class TestNumbers:
         sizes = [abs(each.difference or 0) for each in report.peak_by_source]
         assert sizes == sorted(sizes, reverse=True)
 
-    @settings(deadline=None)
+    @settings(deadline=None, max_examples=30)
     @given(whole_profiles.lives(), whole_profiles.lives())
     def test_the_other_way_around_is_the_negative(self, one: list[Life], other: list[Life]) -> None:
         there, back = between(profile(one), profile(other)), between(profile(other), profile(one))

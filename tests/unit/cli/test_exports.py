@@ -1,15 +1,11 @@
-"""export, import and diff, in real processes."""
+"""export, import and diff."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
 import pickle
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +15,6 @@ from fastsa.profiler.profile import Profile
 from fastsa.profiler.timeline import Site
 from support import builders, whole_profiles
 from support.commands import HOSTILE, Fastsa, only_json
-from support.sandbox import environment
 
 GRAPH = builders.graph()
 A = whole_profiles.profile(whole_profiles.LIVES, GRAPH)
@@ -51,59 +46,19 @@ class TestExport:
         data = pickle.loads(file.read_bytes())  # noqa: S301 - it was made here
         assert len(data["device_traces"][0]) == 1 + 5 + 2 * 5
 
-    def test_memory_viz_in_a_pipe(self, place: Path, ids: tuple[str, str]) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "fastsa", "export", ids[0], "--what", "memory-viz"],
-            env=environment(place),
-            capture_output=True,
-        )
-        assert (done.returncode, done.stderr, done.stdout[-1:]) == (0, b"", b".")
-
-    def test_no_pickle_on_a_terminal(self, place: Path, ids: tuple[str, str]) -> None:
-        leader, follower = pty.openpty()
-        done = subprocess.run(
-            [sys.executable, "-m", "fastsa", "export", ids[0], "--what", "memory-viz"],
-            env=environment(place),
-            stdout=follower,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        os.close(follower)
-        os.close(leader)
-        assert done.returncode == 2
-        assert "Name a file with --output" in done.stderr
-
     def test_chrome_trace(self, fastsa: Fastsa, ids: tuple[str, str]) -> None:
         trace = only_json(fastsa("export", ids[1], "--what", "chrome-trace"))
         assert {event["ph"] for event in trace["traceEvents"]} == {"M", "C", "X"}
 
-    def test_csv(self, place: Path, ids: tuple[str, str]) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "fastsa", "export", ids[1], "--what", "csv"],
-            env=environment(place),
-            capture_output=True,
-        )
-        rows = list(csv.reader(io.StringIO(done.stdout.decode(), newline=""), strict=True))
+    def test_csv(self, fastsa: Fastsa, ids: tuple[str, str]) -> None:
+        done = fastsa("export", ids[1], "--what", "csv")
+        rows = list(csv.reader(io.StringIO(done.stdout, newline=""), strict=True))
         assert len(rows) == len(whole_profiles.LIVES)
-        assert "\x1b" not in done.stdout.decode()
+        assert "\x1b" not in done.stdout
 
     def test_json_is_the_profile(self, fastsa: Fastsa, ids: tuple[str, str]) -> None:
         told = [fastsa("export", ids[0], "--what", what).stdout for what in ("json", "profile")]
         assert told[0] == told[1] == A.encode().decode() + "\n"
-
-    def test_no_torch(self, place: Path, ids: tuple[str, str], tmp_path: Path) -> None:
-        for what in ("memory-viz", "chrome-trace", "csv"):
-            arguments = ["export", ids[0], "--what", what, "-o", str(tmp_path / "out")]
-            done = subprocess.run(
-                [sys.executable, "-X", "importtime", "-m", "fastsa", *arguments],
-                env=environment(place),
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0
-            assert not {"torch", "numpy"} & {
-                line.rpartition("|")[2].strip() for line in done.stderr.splitlines()
-            }
 
     def test_a_region_of_what_has_none(self, fastsa: Fastsa, ids: tuple[str, str]) -> None:
         done = fastsa("export", ids[0], "--what", "csv", "--region", "0")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
 from fastsa.planner.baselines import RIVALS
 from fastsa.planner.solve import ALGORITHMS
-from support.planner_graphs import REAL, chain, random_training_graph
+from support.commands import Fastsa
+from support.fork_server import Done
+from support.planner_graphs import REAL, random_training_graph
 
 GRAPH_KEYS = {
     "schema",
@@ -56,17 +56,12 @@ def small(tmp_path: Path) -> Path:
     return path
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastsa", "compare", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+@pytest.fixture
+def run(fastsa: Fastsa) -> Fastsa:
+    return lambda *arguments: fastsa("compare", *map(str, arguments))
 
 
-def compared(*arguments: object) -> dict[str, Any]:
+def compared(run: Fastsa, *arguments: object) -> dict[str, Any]:
     done = run(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -74,8 +69,8 @@ def compared(*arguments: object) -> dict[str, Any]:
     return document
 
 
-def test_all_algorithms_at_the_usual_budgets(small: Path) -> None:
-    document = compared("--graph", small, "--time-limit", 1)
+def test_all_algorithms_at_the_usual_budgets(run: Fastsa, small: Path) -> None:
+    document = compared(run, "--graph", small, "--time-limit", 0.3)
     assert document["schema"] == "fastsa.compare/1"
     assert set(document) == GRAPH_KEYS
     assert [each["budget"] for each in document["budgets"]] == ["75%", "50%"]
@@ -86,8 +81,8 @@ def test_all_algorithms_at_the_usual_budgets(small: Path) -> None:
             assert set(line) == LINE_KEYS
 
 
-def test_the_numbers_agree_with_each_other(small: Path) -> None:
-    document = compared("--graph", small, "--time-limit", 1, "--budget", "80%")
+def test_the_numbers_agree_with_each_other(run: Fastsa, small: Path) -> None:
+    document = compared(run, "--graph", small, "--time-limit", 0.3, "--budget", "80%")
     (budget,) = document["budgets"]
     assert budget["budget_bytes"] == document["base_peak_bytes"] * 80 // 100
     within = [line for line in budget["algorithms"] if line["outcome"] == "within budget"]
@@ -107,8 +102,8 @@ def test_the_numbers_agree_with_each_other(small: Path) -> None:
         assert line["gap_seconds"] is None
 
 
-def test_a_table_for_people(small: Path) -> None:
-    done = run("--graph", small, "--budget", "80%", "--budget", "10%", "--time-limit", 1)
+def test_a_table_for_people(run: Fastsa, small: Path) -> None:
+    done = run("--graph", small, "--budget", "80%", "--budget", "10%", "--time-limit", 0.3)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for algorithm in (*ALGORITHMS, *RIVALS):
@@ -119,10 +114,10 @@ def test_a_table_for_people(small: Path) -> None:
     assert "infeasible" in done.stdout
 
 
-def test_one_that_refuses_is_a_row(small: Path) -> None:
+def test_one_that_refuses_is_a_row(run: Fastsa, small: Path) -> None:
     path = REAL / "resnet50.graph.json.gz"
     chosen = ("--algorithm", "checkmate-milp", "--algorithm", "checkpoint-every-block")
-    document = compared("--graph", path, "--budget", "50%", *chosen)
+    document = compared(run, "--graph", path, "--budget", "50%", *chosen)
     refused, other = document["budgets"][0]["algorithms"]
     assert refused["outcome"] == "refused"
     assert "variables" in refused["reason"]
@@ -133,10 +128,10 @@ def test_one_that_refuses_is_a_row(small: Path) -> None:
     assert "checkmate-milp: 464 ops" in " ".join(done.stdout.split())
 
 
-def test_a_size_is_less_what_is_resident(tmp_path: Path) -> None:
+def test_a_size_is_less_what_is_resident(run: Fastsa, tmp_path: Path) -> None:
     path = REAL / "vgg11.graph.json.gz"
     document = compared(
-        "--graph", path, "--budget", "25GiB", "--algorithm", "checkpoint-every-block"
+        run, "--graph", path, "--budget", "25GiB", "--algorithm", "checkpoint-every-block"
     )
     from fastsa.planner import graph as graphs
 
@@ -144,26 +139,14 @@ def test_a_size_is_less_what_is_resident(tmp_path: Path) -> None:
     assert document["budgets"][0]["budget_bytes"] == 25 * 2**30 - resident
 
 
-WITHOUT_ORTOOLS = """
-import sys
-sys.modules["ortools"] = None  # as if it were not installed
-sys.modules["matplotlib"] = None
-from fastsa.cli.main import main
-main()
-"""
-
-
-def test_without_the_extras(small: Path) -> None:
+def test_without_the_extras(run: Fastsa, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not installed is left out, and if asked for a row that says how to install it."""
+    loaded = [name for name in sys.modules if name.partition(".")[0] in ("ortools", "matplotlib")]
+    for name in ("ortools", "matplotlib", *loaded):
+        monkeypatch.setitem(sys.modules, name, None)
 
-    def without(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", WITHOUT_ORTOOLS, "compare", "--graph", small, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def without(*arguments: str) -> Done:
+        return run("--graph", small, *arguments)
 
     usual = without("--time-limit", "0.2", "--json")
     assert usual.returncode == 0, usual.stderr
@@ -177,27 +160,6 @@ def test_without_the_extras(small: Path) -> None:
     assert "fastsa[plots]" in picture.stderr
 
 
-def test_pictures(small: Path, tmp_path: Path) -> None:
-    svg, png = tmp_path / "picture.svg", tmp_path / "picture.png"
-    for path in (svg, png):
-        done = run(
-            "--graph", small, "--time-limit", 0.3, "--budget", "90%", "--budget", "80%",
-            "--algorithm", "fastsa", "--algorithm", "checkmate-milp", "--picture", path,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert f"{path}: written" in done.stdout
-    assert ElementTree.parse(svg).getroot().tag.endswith("svg")
-    assert png.read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_picture_of_nothing_that_fits(tmp_path: Path) -> None:
-    path, picture = tmp_path / "graph.json", tmp_path / "picture.svg"
-    chain(5).write(path)
-    done = run("--graph", path, "--budget", "1%", "--picture", picture)
-    assert done.returncode == 0, done.stderr
-    assert picture.exists()
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -209,7 +171,7 @@ def test_a_picture_of_nothing_that_fits(tmp_path: Path) -> None:
         ["--graph", REAL / "vgg11.graph.json.gz", "--picture", "picture.gif"],
     ],
 )
-def test_bad_usage_is_exit_2(arguments: list[object]) -> None:
+def test_bad_usage_is_exit_2(run: Fastsa, arguments: list[object]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,33 +20,14 @@ from fastsa.report.html import document, planned
 from fastsa.report.html.subject import PlanUse, Subject
 from support import builders
 from support import report_profiles as profiles
-from support.fork_server import Done
-from support.sandbox import environment
+from support.commands import Fastsa
 
 PLOTLY = "plotly.js v"
-Command = Callable[..., Done]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def fastsa(place: Path, tmp_path: Path) -> Command:
-    """Run `python -m fastsa` in an empty folder."""
-
-    def run(*arguments: str, code: str | None = None, **more: str) -> Done:
-        program = ["-m", "fastsa"] if code is None else ["-c", code]
-        return subprocess.run(
-            [sys.executable, *program, *arguments],
-            env=environment(place, **more),
-            cwd=tmp_path,
-            capture_output=True,
-            encoding="utf-8",
-        )
-
-    return run
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 class Stored:
@@ -85,7 +65,7 @@ def traces(page: str) -> dict[object, dict[str, list[float]]]:
     return {trace["name"]: trace for trace in figures(page)["timeline"]["data"]}  # type: ignore[misc]
 
 
-def test_a_profile(fastsa: Command, stored: Stored, tmp_path: Path) -> None:
+def test_a_profile(fastsa: Fastsa, stored: Stored, tmp_path: Path) -> None:
     done = fastsa("report", stored.profile_id[:8])
     name = f"fastsa-report-{stored.profile_id[:12]}.html"
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{name}: written\n", "")
@@ -98,7 +78,7 @@ def test_a_profile(fastsa: Command, stored: Stored, tmp_path: Path) -> None:
 
 
 def test_the_stacked_bytes_are_the_timelines(
-    fastsa: Command, stored: Stored, tmp_path: Path
+    fastsa: Fastsa, stored: Stored, tmp_path: Path
 ) -> None:
     assert fastsa("report", stored.profile_id, "-o", "x.html").returncode == 0
     drawn = traces((tmp_path / "x.html").read_text("utf-8"))
@@ -109,7 +89,7 @@ def test_the_stacked_bytes_are_the_timelines(
 
 
 def test_a_plan_is_its_profile_before_and_after(
-    fastsa: Command, stored: Stored, tmp_path: Path
+    fastsa: Fastsa, stored: Stored, tmp_path: Path
 ) -> None:
     assert fastsa("report", stored.plan_id, "--html", "plan.html").returncode == 0
     page = (tmp_path / "plan.html").read_text("utf-8")
@@ -122,7 +102,7 @@ def test_a_plan_is_its_profile_before_and_after(
     assert (tmp_path / "both.html").read_text("utf-8") == page
 
 
-def test_the_curve_is_the_stored_one(fastsa: Command, stored: Stored, tmp_path: Path) -> None:
+def test_the_curve_is_the_stored_one(fastsa: Fastsa, stored: Stored, tmp_path: Path) -> None:
     fastsa("report", stored.profile_id, "-o", "x.html")
     bound, plans, *_ = figures((tmp_path / "x.html").read_text("utf-8"))["curve"]["data"]
     resident = stored.profile.resident_beside_graph
@@ -132,7 +112,7 @@ def test_the_curve_is_the_stored_one(fastsa: Command, stored: Stored, tmp_path: 
 
 @pytest.mark.parametrize("made", [profiles.broken, profiles.untimed, builders.profile])
 def test_profiles_with_little_in_them(
-    fastsa: Command, place: Path, tmp_path: Path, made: Callable[[], Profile]
+    fastsa: Fastsa, place: Path, tmp_path: Path, made: Callable[[], Profile]
 ) -> None:
     profile = made()
     with Store.open(place) as store:
@@ -146,7 +126,7 @@ def test_profiles_with_little_in_them(
     assert ("Would have fitted" in page) == (profile.minimum_budget_bytes is not None)
 
 
-def test_a_plan_of_another_graph(fastsa: Command, stored: Stored, place: Path) -> None:
+def test_a_plan_of_another_graph(fastsa: Fastsa, stored: Stored, place: Path) -> None:
     other = builders.graph(9)
     with Store.open(place) as store:
         plan = store.add_plan(builders.plan(other), builders.key(other))
@@ -158,7 +138,7 @@ def test_a_plan_of_another_graph(fastsa: Command, stored: Stored, place: Path) -
     assert "there is no profile of the graph of plan" in lonely.stderr
 
 
-def test_refusals(fastsa: Command, stored: Stored, tmp_path: Path) -> None:
+def test_refusals(fastsa: Fastsa, stored: Stored, tmp_path: Path) -> None:
     for arguments, reason in (
         ([stored.run_id], "is a run, not a profile"),
         ([stored.graph.hash()[7:]], "is a graph, not a profile"),
@@ -172,7 +152,7 @@ def test_refusals(fastsa: Command, stored: Stored, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.html")) == []
 
 
-def test_a_plan_of_one_of_several_regions(fastsa: Command, place: Path) -> None:
+def test_a_plan_of_one_of_several_regions(fastsa: Fastsa, place: Path) -> None:
     graph = builders.graph(4)
     with Store.open(place) as store:
         profile = store.add_profile(builders.profile(builders.graph(5), graph))
@@ -202,27 +182,29 @@ def test_the_planned_step_is_scaled_to_the_recorded_one(stored: Stored) -> None:
     assert max(each.bytes for each in step.running) == step.peak_bytes
 
 
-def test_without_plotly(fastsa: Command, stored: Stored) -> None:
-    code = "import sys; sys.modules['plotly'] = None; from fastsa.cli.main import main; main()"
-    done = fastsa("report", stored.profile_id, code=code)
+def test_without_plotly(fastsa: Fastsa, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = [name for name in sys.modules if name.partition(".")[0] == "plotly"]
+    for name in ("plotly", *loaded):
+        monkeypatch.setitem(sys.modules, name, None)
+    done = fastsa("report", stored.profile_id)
     assert done.returncode == 2
     assert done.stderr == (
         "fastsa: reports need plotly, which is not installed. Run pip install 'fastsa[plots]'\n"
     )
 
 
-def test_a_full_disk_leaves_no_half_a_file(fastsa: Command, stored: Stored) -> None:
+def test_a_full_disk_leaves_no_half_a_file(fastsa: Fastsa, stored: Stored) -> None:
     done = fastsa("report", stored.profile_id, "-o", "/dev/full")
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
 
 
-def test_a_page_of_many_allocations_is_small(fastsa: Command, place: Path, tmp_path: Path) -> None:
+def test_a_page_of_many_allocations_is_small(fastsa: Fastsa, place: Path, tmp_path: Path) -> None:
     """As large as the drawing library, and a little more."""
     from plotly.offline import get_plotlyjs
 
     with Store.open(place) as store:
-        identifier = store.add_profile(profiles.full(1000))
+        identifier = store.add_profile(profiles.full(300))
     assert fastsa("report", identifier, "-o", "x.html").returncode == 0
     page = (tmp_path / "x.html").read_text("utf-8")
     assert PLOTLY in page
@@ -231,7 +213,7 @@ def test_a_page_of_many_allocations_is_small(fastsa: Command, place: Path, tmp_p
 
 
 class TestShow:
-    def test_tables(self, fastsa: Command, stored: Stored) -> None:
+    def test_tables(self, fastsa: Fastsa, stored: Stored) -> None:
         shown = fastsa("show", stored.profile_id, COLUMNS="100").stdout
         for words in (
             "Memory over the time of the recorded step, measured",
@@ -250,14 +232,14 @@ class TestShow:
             assert words in shown
         assert max(map(len, shown.splitlines())) <= 100
 
-    def test_the_timeline_in_ascii(self, fastsa: Command, stored: Stored) -> None:
+    def test_the_timeline_in_ascii(self, fastsa: Fastsa, stored: Stored) -> None:
         more = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "70"}
         shown = fastsa("show", stored.profile_id, **more).stdout
         assert "^ peak at" in shown
         assert "|forward" in shown
         assert shown.isascii()
 
-    def test_incomplete(self, fastsa: Command, place: Path) -> None:
+    def test_incomplete(self, fastsa: Fastsa, place: Path) -> None:
         with Store.open(place) as store:
             identifier = store.add_profile(profiles.broken())
         shown = fastsa("show", identifier).stdout
@@ -265,7 +247,7 @@ class TestShow:
         assert "missing: NVML: no driver" in shown
         assert "100.00 MiB, the smallest budget, predicted" in shown
 
-    def test_json(self, fastsa: Command, stored: Stored) -> None:
+    def test_json(self, fastsa: Fastsa, stored: Stored) -> None:
         shown = json.loads(fastsa("show", stored.profile_id, "--json").stdout)
         assert shown["schema"] == "fastsa.show.profile/2"
         moments = shown["levels"]["moments"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from fastsa.planner.graph import Graph
 from fastsa.planner.validation import validate
 from fastsa.profiler.profile import Profile, Region
 from fastsa.profiler.timeline import Timeline
+from support.commands import Fastsa
 from support.planner_graphs import chain
 
 RESIDENT, PEAK = 1000, 1200
@@ -38,61 +37,49 @@ def profile(*graphs: Graph) -> Profile:
     )
 
 
-@pytest.fixture
-def store_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "store.db"
-    monkeypatch.setenv("FASTSA_STORE", str(path))
-    return path
-
-
 def stored(path: Path, *graphs: Graph) -> str:
     with Store.open(path) as store:
         return store.add_profile(profile(*graphs))
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastsa", "plan", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture
+def run(fastsa: Fastsa) -> Fastsa:
+    return lambda *arguments: fastsa("plan", *map(str, arguments))
 
 
 @pytest.mark.parametrize(("budget", "local"), [("1100", 100), ("90%", 80)])
 def test_a_profile_is_planned_and_the_plan_stored(
-    store_path: Path, budget: str, local: int
+    run: Fastsa, place: Path, budget: str, local: int
 ) -> None:
     graph = chain(20)
-    identity = stored(store_path, graph)
+    identity = stored(place, graph)
     done = run(identity[:10], "--budget", budget, "--iterations", 20_000)
     assert done.returncode == 0, done.stderr
     assert "resident" in done.stdout
     plan_id = done.stderr.split()[-1]
-    with Store.open(store_path) as store:
+    with Store.open(place) as store:
         found = store.stored_plan(store.resolve(plan_id).id)
     assert found.plan.budget_bytes == local
     assert (found.key.device, found.key.torch, found.key.cuda) == ("Test Device", "2.13.0", None)
     validate(graph, found.plan)
 
 
-def test_a_budget_below_what_is_resident_is_infeasible(store_path: Path) -> None:
-    identity = stored(store_path, chain(20))
+def test_a_budget_below_what_is_resident_is_infeasible(run: Fastsa, place: Path) -> None:
+    identity = stored(place, chain(20))
     done = run(identity, "--budget", "50%")
     assert done.returncode == 3
     assert "infeasible" in done.stdout
 
 
-def test_several_regions_are_refused_with_the_way_out(store_path: Path) -> None:
-    identity = stored(store_path, chain(3), chain(4))
+def test_several_regions_are_refused_with_the_way_out(run: Fastsa, place: Path) -> None:
+    identity = stored(place, chain(3), chain(4))
     done = run(identity, "--budget", "90%")
     assert done.returncode == 2
     assert "fastsa export" in done.stderr
 
 
-def test_no_such_profile(store_path: Path) -> None:
-    stored(store_path, chain(3))
+def test_no_such_profile(run: Fastsa, place: Path) -> None:
+    stored(place, chain(3))
     done = run("ffffffffff", "--budget", "90%")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +10,6 @@ from fastsa.cache.store import Store
 from fastsa.planner import graph as graphs
 from fastsa.planner import plan as plans
 from support.commands import HOSTILE, Fastsa, Filled, only_json
-from support.sandbox import environment
 
 KINDS = ["profile", "graph", "plan", "run", "verdict"]
 
@@ -156,19 +151,6 @@ class TestAnyTerminal:
             only_json(fastsa("show", filled.two_regions_id, "--json", **more))["model"] == HOSTILE
         )
 
-    def test_on_a_terminal(self, place: Path, filled: Filled) -> None:
-        leader, follower = pty.openpty()
-        done = subprocess.run(
-            [sys.executable, "-m", "fastsa", "list"],
-            env=environment(place, TERM="xterm"),
-            stdout=follower,
-            stderr=subprocess.PIPE,
-        )
-        os.close(follower)
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert filled.plan_id[:12].encode() in os.read(leader, 100_000)
-        os.close(leader)
-
 
 class TestExport:
     def test_graph(self, fastsa: Fastsa, filled: Filled) -> None:
@@ -232,24 +214,6 @@ class TestRemove:
     def test_one_unknown_id_removes_nothing(self, fastsa: Fastsa, filled: Filled) -> None:
         assert fastsa("rm", "--yes", filled.plan_id, "0" * 12).returncode == 2
         assert fastsa("show", filled.plan_id).returncode == 0
-
-    @pytest.mark.parametrize(("answer", "code"), [(b"n\n", 1), (b"y\n", 0)])
-    def test_asks(self, place: Path, filled: Filled, answer: bytes, code: int) -> None:
-        leader, follower = pty.openpty()
-        os.write(leader, answer)
-        done = subprocess.run(
-            [sys.executable, "-m", "fastsa", "rm", filled.plan_id],
-            env=environment(place),
-            stdin=follower,
-            capture_output=True,
-            text=True,
-        )
-        os.close(follower)
-        os.close(leader)
-        assert done.returncode == code
-        assert "Remove 1 plan, 1 run, 1 verdict? [y/N]: " in done.stdout
-        with Store.open(place) as store:
-            assert bool(store.list_items("plan")) == (code == 1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+"""Models of many kinds, each captured once, have the bits of eager under any plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from support.zoo.images import IMAGES
+from support.zoo.language import LANGUAGE
+from support.zoo.odd import ODD
+from support.zoo.specimen import check
+
+ZOO = LANGUAGE | IMAGES | ODD
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_any_plan_has_the_bits_of_eager(name: str) -> None:
+    check(ZOO[name])

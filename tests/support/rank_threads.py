@@ -1,0 +1,96 @@
+"""Ranks of one job as threads of this process, each with its own board on one store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+import pytest
+import torch.distributed as dist
+
+from fastsa.profiler.board import Board
+
+T = TypeVar("T")
+HANG_SECONDS = 120.0
+
+
+class _InTurn(Board):
+    """A board of ranks that take turns: a rank has its turn until it waits for another."""
+
+    turn: threading.Lock
+
+    def wait(self, *names: str, seconds: float) -> str | None:
+        self.turn.release()
+        try:
+            return super().wait(*names, seconds=seconds)
+        finally:
+            self.turn.acquire()
+
+
+class RankThreads:
+    """`count` ranks. What looks for the process group's board finds that of its thread.
+
+    In a job each rank looks at all objects of its process, where no other thread may be making a
+    tuple meanwhile: such ranks take turns (`in_turn`).
+    """
+
+    def __init__(
+        self, count: int, monkeypatch: pytest.MonkeyPatch, *, in_turn: bool = False
+    ) -> None:
+        store = dist.HashStore()
+        kind = _InTurn if in_turn else Board
+        self.boards = [kind(store, "test", rank=rank, ranks=count) for rank in range(count)]
+        self._turn: AbstractContextManager[object] = nullcontext()
+        if in_turn:
+            self._turn = _InTurn.turn = threading.Lock()
+        self._here = threading.local()
+        for module in ("fastsa.runtime.ranks", "fastsa.profiler.together"):
+            monkeypatch.setattr(f"{module}.find_board", self._find_board)
+
+    def _find_board(self, name: str) -> Board | None:
+        board: Board | None = getattr(self._here, "board", None)
+        return board
+
+    @property
+    def rank(self) -> int | None:
+        """The rank whose thread asks, None in other threads."""
+        board = self._find_board("")
+        return None if board is None else board.rank
+
+    def start(self, rank: int, work: Callable[[], T]) -> Future[T]:
+        """Let a rank begin with some work."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            self._here.board = self.boards[rank]
+            with self._turn:
+                try:
+                    result = work()
+                except BaseException as error:  # noqa: BLE001  it is raised where it is asked for
+                    future.set_exception(error)
+                    return
+            future.set_result(result)
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
+
+    def on(self, rank: int, work: Callable[[], T]) -> T:
+        """What comes of a rank's work, when it is done."""
+        return self.start(rank, work).result(HANG_SECONDS)
+
+    def on_all(self, work: Callable[[int], T]) -> list[T | BaseException]:
+        """What comes of the ranks' work, or what it raises, all at the same time."""
+        started = [self.start(rank, lambda rank=rank: work(rank)) for rank in range(self.count)]  # type: ignore[misc]
+        errors = [each.exception(HANG_SECONDS) for each in started]
+        return [
+            each.result() if error is None else error
+            for each, error in zip(started, errors, strict=True)
+        ]
+
+    @property
+    def count(self) -> int:
+        """How many ranks there are."""
+        return len(self.boards)
