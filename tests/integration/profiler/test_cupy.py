@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,15 +14,17 @@ import torch
 from fastsa.profiler import cupy_memory
 from fastsa.profiler.allocator import net, peak_delta
 from fastsa.profiler.cupy_memory import CupyAllocator, share_pool
+from support.sandbox import CliSandbox
 
 cupy = pytest.importorskip("cupy")
 GPU = torch.device("cuda:0")
 
 
-def python(program: str, folder: Path | None = None) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300
-    )
+def python(program: str, sandbox: CliSandbox) -> str:
+    """What a program prints in a process that has imported torch, but not CuPy."""
+    file = sandbox.folder / "program.py"
+    file.write_text(program)
+    done = sandbox.start(file).done()
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -131,8 +132,9 @@ class TestRecording:
 class TestLater:
     """A program that imports CuPy when the recording is on."""
 
-    def test_imported_while_recording(self) -> None:
-        out = python("""
+    def test_imported_while_recording(self, sandbox: CliSandbox) -> None:
+        out = python(
+            """
 import sys, torch
 from fastsa.profiler.cupy_memory import CupyAllocator
 finders = list(sys.meta_path)
@@ -143,11 +145,14 @@ with CupyAllocator(torch.device("cuda:0")) as allocator:
         hook.malloc_postprocess(device_id=0, size=1, mem_size=512, mem_ptr=8, pmem_id=1)
 print(len(allocator.events), dict(cupy.cuda.memory_hook.get_memory_hooks()))
 print(sys.meta_path == finders, type(cupy.__loader__).__name__, type(cupy.__spec__.loader).__name__)
-""")
+""",
+            sandbox,
+        )
         assert out == "1 {}\nTrue SourceFileLoader SourceFileLoader\n"
 
-    def test_never_imported(self) -> None:
-        out = python("""
+    def test_never_imported(self, sandbox: CliSandbox) -> None:
+        out = python(
+            """
 import sys, torch
 from fastsa.profiler import cupy_memory
 finders = list(sys.meta_path)
@@ -155,11 +160,14 @@ with cupy_memory.CupyAllocator(torch.device("cuda:0")) as allocator, cupy_memory
     allocator.join()
     cupy_memory.live_bytes(torch.device("cuda:0"))
 print(allocator.events, "cupy" in sys.modules, sys.meta_path == finders)
-""")
+""",
+            sandbox,
+        )
         assert out == "[] False True\n"
 
-    def test_not_installed(self) -> None:
-        out = python("""
+    def test_not_installed(self, sandbox: CliSandbox) -> None:
+        out = python(
+            """
 import sys
 from fastsa.profiler.cupy_memory import share_pool
 sys.meta_path[:] = [finder for finder in sys.meta_path if "Path" not in str(finder)]
@@ -168,12 +176,14 @@ with share_pool():
         import cupy
     except ModuleNotFoundError as error:
         print(error)
-""")
+""",
+            sandbox,
+        )
         assert out == "No module named 'cupy'\n"
 
-    def test_broken(self, tmp_path: Path) -> None:
+    def test_broken(self, sandbox: CliSandbox) -> None:
         """A CuPy that cannot be imported says so itself, and may be tried again."""
-        (tmp_path / "cupy.py").write_text("raise ImportError('no CUDA')")
+        (sandbox.folder / "cupy.py").write_text("raise ImportError('no CUDA')")
         out = python(
             """
 import sys
@@ -186,7 +196,7 @@ with share_pool():
         except ImportError as error:
             print(error)
 """,
-            tmp_path,
+            sandbox,
         )
         assert out == "no CUDA\nno CUDA\n"
 

@@ -25,3 +25,10 @@ def fresh_dynamo() -> Iterator[None]:
 @pytest.mark.parametrize("name", ZOO)
 def test_any_plan_has_the_bits_of_eager(name: str) -> None:
     check(ZOO[name])
+
+
+def test_a_plan_that_forgets_to_replay_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison is sharp: without replay of dropout the bits are others."""
+    monkeypatch.setattr("fastsa.runtime.partition.is_random", lambda node: False)
+    with pytest.raises(AssertionError, match="steps: everything again"):
+        check(ODD["intermediates written"])

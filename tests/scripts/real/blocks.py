@@ -58,8 +58,8 @@ class Transformer(nn.Module):
 class Centred(Transformer):
     """Takes the moving average of its features away."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, layers: int = 3) -> None:
+        super().__init__(layers)
         self.register_buffer("average", torch.zeros(WIDTH))
 
     def forward(self, tokens: Tensor) -> Tensor:

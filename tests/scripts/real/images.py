@@ -67,10 +67,10 @@ class InvertedResidual(nn.Module):
 class ConvNet(nn.Module):
     """A stem, blocks, a head."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int = 4) -> None:
         super().__init__()
         self.stem = ConvNormAct(3, 16, 3, 2)
-        self.blocks = nn.Sequential(*(InvertedResidual(16) for _ in range(4)))
+        self.blocks = nn.Sequential(*(InvertedResidual(16) for _ in range(blocks)))
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(16, 10))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def adversarial(training: Training) -> None:
 
 
 IMAGES = {
-    "conv net": Specimen(ConvNet, {"momentum": classes((2, 3, 32, 32))}),
+    "conv net": Specimen(lambda: ConvNet(2), {"momentum": classes((2, 3, 32, 32))}),
     "u-net": Specimen(UNet, {"plain": of_loss(segments)}),
     "channels last": Specimen(channels_last, {"momentum": classes((2, 3, 16, 16), True)}),
     "gan": Specimen(gan, {"adversarial": adversarial}, both, regions=2),

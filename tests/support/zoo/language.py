@@ -96,9 +96,9 @@ LANGUAGE = {
         {"fp16": loops.autocast(torch.float16), "scaled": loops.autocast(torch.float16, 2.0**10)},
         exact=False,
     ),
-    "frozen": Specimen(lambda: adapted(3), {"plain": loops.plain}),
+    "frozen": Specimen(lambda: adapted(2), {"plain": loops.plain}),
     "tied": Specimen(lambda: Transformer(1, tied=True), {"adafactor": loops.adafactor}),
-    "averages": Specimen(Centred, {"averaged": loops.averaged}),
+    "averages": Specimen(lambda: Centred(1), {"averaged": loops.averaged}),
     "checkpointed, reentrant": Specimen(
         lambda: Checkpointed(2, reentrant=True), {"plain": loops.plain}
     ),
