@@ -73,6 +73,7 @@ OF_TORCH = (
     "torch.fx.experimental.validator",
 )
 
+
 def preload(modules: list[str]) -> None:
     # As `fastsa` does before it imports torch.
     os.environ.update(KINETO_LOG_LEVEL="99", TORCH_CPP_LOG_LEVEL="ERROR")
