@@ -56,6 +56,7 @@ def write_profiles(path: Path, said: int) -> None:
             os.write(said, b".")
 
 
+@pytest.mark.promise("fault-1")
 class TestKilled:
     @pytest.mark.parametrize(
         "attempt", [0, 1, *(pytest.param(n, marks=pytest.mark.nightly) for n in range(2, 12))]
@@ -105,6 +106,7 @@ def in_processes(work: Callable[..., None], calls: list[tuple[object, ...]]) -> 
     return {process.exitcode for process in processes}
 
 
+@pytest.mark.promise("fault-10")
 class TestTogether:
     @pytest.mark.parametrize("writers", [8, pytest.param(48, marks=pytest.mark.nightly)])
     def test_many_writers_on_a_store_that_does_not_exist_yet(
@@ -151,6 +153,7 @@ class TestTogether:
             store.add_plan(builders.plan(GRAPH), KEY)
 
 
+@pytest.mark.promise("fault-13")
 class TestFork:
     def test_the_child_gets_a_connection_of_its_own(self, store: Store) -> None:
         store.add_plan(builders.plan(GRAPH), KEY)
@@ -213,7 +216,9 @@ def test_a_lookup_imports_no_sqlite_utils(store: Store) -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.promise("fault-4")
 class TestPlaces:
+    @pytest.mark.promise("fault-3")
     def test_disk_full(self, path: Path) -> None:
         resource = pytest.importorskip("resource")
         with Store.open(path) as store:
@@ -229,6 +234,7 @@ class TestPlaces:
             assert [row.id for row in store.list_items()] == [kept]
             store.add_profile(builders.profile(GRAPH, allocations=50_000))
 
+    @pytest.mark.promise("fault-3")
     def test_a_full_device(self) -> None:
         with pytest.raises(StoreUnusable, match="the store cannot be opened"):
             Store.open(Path("/dev/full/store.db"))
@@ -300,6 +306,7 @@ class TestPlaces:
             assert "this user has no home directory" in done.stderr
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.promise("fault-5")
     @pytest.mark.parametrize("kind", ["nfs4", "lustre", "ext4"])
     def test_no_write_ahead_log_between_hosts(
         self, tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -323,6 +330,7 @@ class TestPlaces:
             store.plan("0" * 64)
 
 
+@pytest.mark.promise("fault-27")
 class TestOwner:
     """Whose file it is, is looked at before anything of it is read."""
 

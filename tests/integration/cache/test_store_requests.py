@@ -102,6 +102,7 @@ class TestOwner:
         owner.is_here(name)
 
 
+@pytest.mark.promise("fault-26")
 class TestQueue:
     def test_old_ones_are_forgotten(self, requests: Requests) -> None:
         waiting = requests.put("plan", KEY, 0)
@@ -135,6 +136,7 @@ class TestQueue:
         begun = requests.begin("plan", KEY, 1000, 60)
         assert begun.owner != owner.current()
 
+    @pytest.mark.promise("fault-12")
     def test_of_the_dead_it_is_taken_over_once(
         self, requests: Requests, hold: Callable[[], Holder]
     ) -> None:

@@ -50,6 +50,7 @@ def test_accumulation_as_it_is(sandbox: CliSandbox) -> None:
         assert store.plan(run.plan).extra_seconds == 0
 
 
+@pytest.mark.promise("micro-batches", "accumulation")
 @pytest.mark.nightly
 def test_accumulation_under_a_budget(sandbox: CliSandbox) -> None:
     run = trained(sandbox, "90%", "heavy.py")
@@ -80,6 +81,7 @@ def test_a_budget_below_what_accumulation_needs(sandboxes: Callable[[], CliSandb
     assert "cannot be met beside the gradients of earlier micro-batches" in done.stderr
 
 
+@pytest.mark.promise("unused-outputs")
 def test_logits_that_nobody_uses(sandbox: CliSandbox) -> None:
     """torch's zeros for them would not fit: the plain script makes none."""
     run = trained(sandbox, "100%", "logits.py")

@@ -38,6 +38,7 @@ def warnings_of(done: Done) -> list[str]:
     return [line for line in done.stderr.splitlines() if "Warning: fastsa: " in line]
 
 
+@pytest.mark.promise("fails-otherwise")
 @pytest.mark.parametrize(
     ("what", "said", "ending"),
     [
@@ -83,6 +84,7 @@ def test_the_validator_breaks(sandbox: CliSandbox) -> None:
     assert "a region trains unplanned: RuntimeError: broken" in line
 
 
+@pytest.mark.promise("fault-38", "fails-store")
 def test_the_store_goes_in_mid_training(sandbox: CliSandbox) -> None:
     folder = sandbox.folder / "place"
     store = folder / "store.db"
@@ -92,6 +94,7 @@ def test_the_store_goes_in_mid_training(sandbox: CliSandbox) -> None:
     assert len(warnings_of(done)) <= 1
 
 
+@pytest.mark.promise("fails-store", "fault-4")
 @pytest.mark.parametrize(
     "place", ["/dev/null/store.db", pytest.param("/proc/store.db", marks=pytest.mark.nightly)]
 )
@@ -154,6 +157,7 @@ def tampered(sandboxes: Callable[[], CliSandbox]) -> CliSandbox:
     return sandbox
 
 
+@pytest.mark.promise("fails-plan", "fault-19")
 @pytest.mark.parametrize(
     "change",
     [

@@ -67,6 +67,7 @@ def test_a_step_that_is_recorded_as_it_was_needs_no_margin(sandbox: CliSandbox) 
     assert warnings_of(trained(sandbox, 6)) == []
 
 
+@pytest.mark.promise("margin", "fault-23")
 class TestMargin:
     def test_a_start_without_tracing_sets_one(self, sandbox: CliSandbox) -> None:
         """The region comes out of torch's cache: what runs around it cannot be recorded."""
@@ -141,6 +142,7 @@ class TestAuto:
         assert warnings_of(done) == []
         return done
 
+    @pytest.mark.promise("limit")
     def test_the_limit_is_the_budget(self, sandbox: CliSandbox) -> None:
         done = self.started(sandbox, "33MiB")
         assert "budget    33.00 MiB = " in done.stderr
@@ -148,6 +150,7 @@ class TestAuto:
         assert run.measured_peak_bytes
         assert run.measured_peak_bytes <= 33 * MIB
 
+    @pytest.mark.promise("auto-tighter")
     @pytest.mark.nightly
     def test_a_tighter_stored_plan_is_taken(self, sandbox: CliSandbox) -> None:
         """Without planning, when there is less than the wider plan takes."""

@@ -12,6 +12,7 @@ from support.fork_server import Done
 from support.paths import INSTALLED, SCRIPTS
 from support.sandbox import CliSandbox, steps
 
+OTHER_PLACES = ("measured", "partitioned")
 QUICK = ("--budget", "60%", "--best-effort", "--time-limit", "0.2")
 
 
@@ -26,6 +27,7 @@ def warnings_of(done: Done) -> list[str]:
     return [line for line in done.stderr.splitlines() if "FastsaWarning" in line]
 
 
+@pytest.mark.promise("script-freedom")
 @pytest.mark.parametrize(
     "what",
     [
@@ -42,12 +44,14 @@ def test_it_goes_on_under_a_plan(sandbox: CliSandbox, what: str) -> None:
     assert "step(s) with plan made" in done.stderr
 
 
+@pytest.mark.nightly
 def test_unfrozen_in_the_step_that_would_be_recorded(sandbox: CliSandbox) -> None:
     """A later one is: its peak is measured, and nothing remains unplanned."""
     done = planned(sandbox, "unfrozen")
     assert " measured, " in done.stderr.split("trained")[1].splitlines()[1]
 
 
+@pytest.mark.promise("tensor-subclass")
 @pytest.mark.parametrize(
     "what",
     [
@@ -62,6 +66,7 @@ def test_tensors_of_another_class(sandbox: CliSandbox, what: str) -> None:
     assert all("subclass of torch.Tensor" in line for line in warnings_of(done))
 
 
+@pytest.mark.promise("recompile-limit")
 def test_compiled_too_often(sandbox: CliSandbox) -> None:
     """Then torch runs the model as it is: the budget is not kept, and that is said."""
     program = """
@@ -79,6 +84,7 @@ main()
     assert "whatever the budget" in line
 
 
+@pytest.mark.promise("script-freedom")
 class TestWarningsAsErrors:
     def test_ours(self, sandbox: CliSandbox) -> None:
         """A warning of ours is none of the script's."""
@@ -89,7 +95,10 @@ class TestWarningsAsErrors:
         assert "the store is not used" in line
 
 
-@pytest.mark.parametrize("where", ["measured", "planned", "partitioned"])
+@pytest.mark.promise("script-freedom")
+@pytest.mark.parametrize(
+    "where", ["planned", *(pytest.param(each, marks=pytest.mark.nightly) for each in OTHER_PLACES)]
+)
 def test_a_signal_while_it_is_planned(sandbox: CliSandbox, where: str) -> None:
     """What the handler raises reaches the script, whatever we were doing."""
     done = sandbox.fastsa(
@@ -98,7 +107,8 @@ def test_a_signal_while_it_is_planned(sandbox: CliSandbox, where: str) -> None:
     assert done.returncode == 99, done.stderr
 
 
-@pytest.mark.parametrize("what", ["thread", pytest.param("atexit", marks=pytest.mark.nightly)])
+@pytest.mark.promise("script-freedom")
+@pytest.mark.parametrize("what", ["atexit", pytest.param("thread", marks=pytest.mark.nightly)])
 def test_after_the_main_program(sandbox: CliSandbox, what: str) -> None:
     """Threads that still run, and functions at exit, find argv, path and `__main__`.
 
@@ -119,7 +129,7 @@ def test_after_the_main_program(sandbox: CliSandbox, what: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("command", ["run", "profile"])
+@pytest.mark.parametrize("command", ["run", pytest.param("profile", marks=pytest.mark.nightly)])
 def test_a_full_stderr(sandbox: CliSandbox, command: str) -> None:
     options = QUICK if command == "run" else ()
     with Path("/dev/full").open("w") as full:

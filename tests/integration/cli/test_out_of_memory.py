@@ -105,6 +105,7 @@ def fits(ended: Ended) -> float:
     return float(found)
 
 
+@pytest.mark.promise("fails-memory", "fault-22")
 class TestLimitedMemory:
     """The failing allocation is one of the model's: then there is a budget that fits."""
 

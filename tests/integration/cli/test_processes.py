@@ -154,6 +154,7 @@ class TestStart:
 
 
 class TestPipes:
+    @pytest.mark.promise("fault-30")
     def test_a_reader_that_leaves(self, place: Path, filled: Filled) -> None:
         done = subprocess.run(
             [f"{sys.executable} -m fastsa show {filled.graph_id} | head -c 1"],
@@ -251,6 +252,7 @@ class TestCtrlC:
             os.close(follower)
         assert process.returncode == 130
 
+    @pytest.mark.promise("fault-30")
     def test_ctrl_c_keeps_the_best_so_far(self, place: Path, tmp_path: Path) -> None:
         output = tmp_path / "plan.json"
         arguments = ("--graph", GPT2, "--budget", "50%", "--output", output, "--time-limit", LONG)

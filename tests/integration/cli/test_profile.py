@@ -349,6 +349,7 @@ def the_profile(sandbox: CliSandbox) -> Profile:
         return store.profile(row.id)
 
 
+@pytest.mark.promise("fault-22")
 class TestOutOfMemory:
     """The script's own error, and beside it what was alive; the snapshot is stored."""
 

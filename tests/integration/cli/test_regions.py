@@ -45,6 +45,7 @@ def same(done: Done, plain: Done) -> None:
     assert done.stdout == plain.stdout
 
 
+@pytest.mark.promise("one-budget", "fault-24")
 def test_the_budget_rules_the_whole_step(trained: Trained) -> None:
     same(trained.done, trained.plain)
     assert "FastsaWarning" not in trained.done.stderr
@@ -67,6 +68,7 @@ def test_the_unplanned_step_has_the_peak_that_was_measured(trained: Trained) -> 
     assert base <= 1.01 * profile.peak_bytes
 
 
+@pytest.mark.promise("shared-regions")
 def test_calls_of_one_piece_run_alike(trained: Trained) -> None:
     with Store.open(trained.sandbox.place) as store:
         plan = store.plan(store.list_items("plan")[0].id)
@@ -75,6 +77,7 @@ def test_calls_of_one_piece_run_alike(trained: Trained) -> None:
     assert is_tied(graph, plan)
 
 
+@pytest.mark.promise("step-seen")
 @pytest.mark.parametrize(
     "way",
     [
@@ -96,6 +99,7 @@ def test_a_step_that_nobody_knows_is_seen_first(sandbox: CliSandbox, way: str) -
     assert (way in ("calls", "gan")) == bool(tied_names(graph))
 
 
+@pytest.mark.promise("step-stored")
 def test_the_next_start_knows_the_step(sandbox: CliSandbox) -> None:
     first = sandbox.fastsa("run", "--budget", "80%", *QUICK, "regions.py", "breaks")
     second = sandbox.fastsa("run", "--budget", "80%", *QUICK, "regions.py", "breaks")
@@ -117,6 +121,7 @@ def test_another_script_with_the_same_first_region(sandbox: CliSandbox) -> None:
     assert run.measured_peak_bytes == pytest.approx(run.predicted_peak_bytes, rel=0.02)
 
 
+@pytest.mark.promise("smaller-shapes")
 class TestShapes:
     def test_smaller_shapes_run_in_the_order_of_a_larger(self, sandbox: CliSandbox) -> None:
         plain = sandbox.plain("shapes.py")
@@ -127,8 +132,23 @@ class TestShapes:
         # 800, and perhaps once with sizes that the tracer left open, and once for 1024.
         assert 1 <= len(plans) <= 3
 
+    @pytest.mark.promise("fault-24")
     def test_the_last_batch_is_not_planned_again(self, sandbox: CliSandbox) -> None:
         sandbox.fastsa("profile", "last_batch.py")
         done = sandbox.fastsa("run", "--budget", "80%", *QUICK, "last_batch.py")
         same(done, sandbox.plain("last_batch.py"))
         assert len(re.findall(r"^fastsa: plan ", done.stderr, re.MULTILINE)) == 1
+
+
+@pytest.mark.promise("step-too-large")
+def test_a_step_that_turns_out_not_to_fit(sandbox: CliSandbox) -> None:
+    """A first start has no reason yet to refuse it."""
+    command = ("run", "--budget", "12MiB", *QUICK, "regions.py", "breaks")
+    first = sandbox.fastsa(*command)
+    same(first, sandbox.plain("regions.py", "breaks"))
+    (warning,) = [line for line in first.stderr.splitlines() if "FastsaWarning" in line]
+    assert "is the lowest peak found" in warning
+    assert "OVER" in first.stderr
+    second = sandbox.fastsa(*command)
+    assert (second.returncode, steps(second)) == (3, [])
+    assert "a budget of 12.00 MiB cannot be met: the minimum is" in second.stderr

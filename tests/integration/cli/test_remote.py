@@ -67,6 +67,7 @@ class TestFound:
         assert not any(name.startswith("remote") for name in sandbox.counters)
 
 
+@pytest.mark.promise("fault-31")
 class TestFaults:
     """The job trains on, with one warning, and keeps its own plan."""
 

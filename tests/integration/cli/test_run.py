@@ -75,6 +75,7 @@ class TestTwice:
         first.same()
         second.same()
 
+    @pytest.mark.promise("plan-lookup")
     def test_made_then_found(self, first: Trained, second: Trained) -> None:
         """The first start has seen the step: what it planned is found as a plan of that."""
         assert len(re.findall(r"^fastsa: plan made (\w+): ", first.done.stderr, re.M)) == 1
@@ -84,6 +85,7 @@ class TestTwice:
             assert store.plan(store.resolve(found).id).extra_seconds > 0
         assert warnings_of(second.done) == []
 
+    @pytest.mark.promise("budget-bytes", "measured-peak")
     def test_stored_runs(self, first: Trained, second: Trained) -> None:
         latest, earliest = runs(first.sandbox)
         assert (earliest.plan_origin, latest.plan_origin) == ("made", "found")
@@ -101,6 +103,7 @@ class TestTwice:
         assert first.sandbox.counters["plan.hit"] == 1
         assert first.sandbox.counters["plan.miss.absent"] == 1
 
+    @pytest.mark.promise("fails-plan")
     def test_a_damaged_plan_is_made_again(self, second: Trained, sandbox: CliSandbox) -> None:
         sandbox.copy_store(second.sandbox)
         with sqlite3.connect(sandbox.place) as connection:
@@ -125,6 +128,7 @@ def refused(sandboxes: Callable[[], CliSandbox]) -> Trained:
 
 
 class TestBudget:
+    @pytest.mark.promise("infeasible", "fault-18")
     def test_below_the_minimum(self, refused: Trained) -> None:
         assert refused.done.returncode == 3
         assert refused.done.stdout == "left behind: nothing\n"
@@ -155,6 +159,7 @@ class TestBudget:
         done = refused.sandbox.fastsa("run", "--budget", found[1], "plain.py")
         assert done.returncode == 0
 
+    @pytest.mark.promise("best-effort")
     def test_best_effort(self, sandbox: CliSandbox) -> None:
         trained = Trained(sandbox, ["--budget", "20%", "--best-effort"], "plain.py")
         trained.same()
@@ -190,6 +195,7 @@ class TestBudget:
         assert done.stderr.startswith(f"fastsa: budget {budget!r}: ")
         assert done.stderr.count("\n") == 1
 
+    @pytest.mark.promise("budget-auto")
     def test_auto(self, sandbox: CliSandbox) -> None:
         trained = Trained(sandbox, ["--budget", "auto"], "plain.py")
         trained.same()
@@ -201,6 +207,7 @@ class TestBudget:
         assert "--budget" in done.stderr
 
 
+@pytest.mark.promise("fails-script")
 class TestEndings:
     def test_exception(self, sandbox: CliSandbox) -> None:
         done = sandbox.fastsa("run", "--budget", "80%", *QUICK, "plain.py", "--raise-at", "6")
@@ -253,6 +260,7 @@ class TestUnplanned:
         assert trained.done.stderr.endswith("fastsa: trained unplanned\n")
         assert "run" not in trained.sandbox.kinds()
 
+    @pytest.mark.promise("fails-capture")
     def test_not_captured(self, sandbox: CliSandbox) -> None:
         self.told(
             Trained(sandbox, ["--budget", "80%"], "opaque.py"), "captured: it trains unplanned"
@@ -262,6 +270,7 @@ class TestUnplanned:
         trained = Trained(sandbox, ["--budget", "80%"], "compiles.py", "hooked")
         self.told(trained, "compiles its model itself: it trains unplanned")
 
+    @pytest.mark.promise("own-profiler")
     @pytest.mark.nightly
     def test_profiled_by_the_script(self, sandbox: CliSandbox) -> None:
         trained = Trained(sandbox, ["--budget", "80%"], "profiles.py", "0")
@@ -335,6 +344,7 @@ class TestScripts:
 class TestProfiled:
     """What a profile knows that the first step does not."""
 
+    @pytest.mark.promise("resident")
     @pytest.mark.nightly
     def test_accumulated_gradients_count(self, sandbox: CliSandbox) -> None:
         sandbox.fastsa("profile", "accumulates.py")
@@ -344,6 +354,7 @@ class TestProfiled:
         assert abs(run.measured_peak_bytes / run.predicted_peak_bytes - 1) < 0.01
         assert run.measured_peak_bytes <= run.budget_bytes
 
+    @pytest.mark.promise("budget-share")
     @pytest.mark.nightly
     def test_a_smaller_batch_has_the_same_budget_and_stops_nothing(
         self, sandbox: CliSandbox
@@ -358,6 +369,7 @@ class TestProfiled:
 class TestModelCode:
     """`torch.compile(model, backend="fastsa", options=...)` in a script run by python."""
 
+    @pytest.mark.promise("backend")
     def test_same_losses(self, sandbox: CliSandbox) -> None:
         done = sandbox.plain("backend.py", "budget=80%")
         assert done.returncode == 0, done.stderr
@@ -365,6 +377,7 @@ class TestModelCode:
         (run,) = runs(sandbox)
         assert run.steps == 12
 
+    @pytest.mark.promise("backend-options")
     def test_unknown_option(self, sandbox: CliSandbox) -> None:
         done = sandbox.plain("backend.py", "budget=80%", "budgets=1")
         assert done.returncode == 1

@@ -222,6 +222,7 @@ def attempts(store: Store, request: Request) -> int:
 
 
 class TestDeath:
+    @pytest.mark.promise("fault-2")
     def test_a_worker_that_dies_twice(self, daemons: Daemons, store: Store) -> None:
         daemon, request = busy(daemons, store)
         for attempt in (1, 2):
@@ -242,6 +243,7 @@ class TestDeath:
         wait_for(lambda: not Path(f"/proc/{worker}/exe").exists())
         assert state(store, request) == "waiting"
 
+    @pytest.mark.promise("fault-2")
     @pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.nightly)])
     def test_every_request_ends(self, daemons: Daemons, store: Store, kills: int) -> None:
         """Killed again and again with what it does; what is left is taken up by the next one."""
@@ -279,6 +281,7 @@ class TestJobs:
         wait_for(lambda: not daemon.workers)
         assert state(store, request) == "waiting"
 
+    @pytest.mark.promise("fault-35")
     def test_a_daemon_that_hangs(
         self, daemons: Daemons, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -311,6 +314,7 @@ def improved(store: Store) -> set[str]:
     return {each.key.graph for each in done if each.kind == "improve"}
 
 
+@pytest.mark.promise("fault-28")
 class TestSocket:
     def send(self, store: Path, data: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -323,6 +327,7 @@ class TestSocket:
                 answer += part
             return answer
 
+    @pytest.mark.promise("fault-35")
     @pytest.mark.parametrize(
         "body",
         [

@@ -127,6 +127,7 @@ class TestDevices:
         assert said.splitlines()[1] == "[]"
 
 
+@pytest.mark.promise("fault-25")
 class TestWithoutNvml:
     def test_no_driver(self, tmp_path: Path) -> None:
         (tmp_path / "libnvidia-ml.so.1").write_text("not a library")

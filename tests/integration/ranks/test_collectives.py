@@ -80,6 +80,7 @@ def talk(module: fx.GraphModule) -> list[str]:
     return [str(n.target) for n in module.graph.nodes if "c10d" in str(n.target)]
 
 
+@pytest.mark.promise("never-recomputed", "exact-order")
 @pytest.mark.parametrize("seed", range(4))
 def test_once_and_in_order_under_any_plan(one_rank: None, seed: int) -> None:
     region, unplanned = RandomOrder(seed), trained(None)

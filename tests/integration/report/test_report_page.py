@@ -132,8 +132,19 @@ def visit(browser: Any, folder: Path) -> Iterator[Callable[..., Visit]]:
         context.close()
 
 
-@pytest.mark.parametrize("name", ["whole", "evil", "broken", "untimed"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("name", "viewport"),
+    [
+        pytest.param("whole", DESKTOP, id="whole-desktop"),
+        pytest.param("evil", PHONE, id="evil-phone"),
+        *(
+            pytest.param(name, viewport, id=f"{name}-{width}", marks=pytest.mark.nightly)
+            for name in ("whole", "evil", "broken", "untimed")
+            for width, viewport in (("desktop", DESKTOP), ("phone", PHONE))
+            if f"{name}-{width}" not in ("whole-desktop", "evil-phone")
+        ),
+    ],
+)
 def test_it_draws_and_fits(
     visit: Callable[..., Visit], name: str, viewport: dict[str, int]
 ) -> None:
@@ -160,7 +171,14 @@ def test_hover_tells_op_bytes_and_line(visit: Callable[..., Visit]) -> None:
     assert page.quiet()
 
 
-@pytest.mark.parametrize("figure", ["peak", "ops", "modules", "curve", "device"])
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "peak",
+        "curve",
+        *(pytest.param(n, marks=pytest.mark.nightly) for n in ("ops", "modules", "device")),
+    ],
+)
 def test_the_other_figures_tell_too(visit: Callable[..., Visit], figure: str) -> None:
     page = visit("whole")
     if figure in ("peak", "device"):
@@ -211,6 +229,7 @@ def test_dark_and_light(visit: Callable[..., Visit]) -> None:
     assert dark.quiet()
 
 
+@pytest.mark.promise("fault-29")
 def test_what_comes_from_a_profile_stays_text(visit: Callable[..., Visit]) -> None:
     page = visit("evil")
     assert page.tab.locator("h1").inner_text() == profiles.EVIL.replace("\u2028", "\\u2028")

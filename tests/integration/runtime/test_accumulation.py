@@ -100,6 +100,7 @@ def plain(script: Script) -> None:
         script.optimizer.step()
 
 
+@pytest.mark.promise("accumulation")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_micro_batches(seed: int) -> None:
     """The first of a step finds no gradients, the others add all of theirs."""
@@ -183,6 +184,7 @@ def test_clipping_scaling_and_foreach() -> None:
     assert both(body) == [0, LEAVES, LEAVES] * STEPS
 
 
+@pytest.mark.promise("accumulation-seen")
 def test_two_forwards_before_one_backward() -> None:
     """torch adds the two before it adds them to what is there."""
 
@@ -242,6 +244,7 @@ def test_a_parameter_as_a_root() -> None:
     assert both(body) == [0, LEAVES - 1]
 
 
+@pytest.mark.promise("accumulation-seen")
 def test_autograd_grad() -> None:
     """`autograd.grad` touches no `.grad`."""
 
@@ -317,6 +320,7 @@ def accumulated_hook(script: Script) -> object:
 HOOKS = [tensor_hook, several_hook, prehook, posthook, accumulated_hook]
 
 
+@pytest.mark.promise("accumulation-seen")
 @pytest.mark.parametrize("register", HOOKS)
 def test_hooks(register: Callable[[Script], object]) -> None:
     """Whoever asked for gradients gets them: nothing is added behind a hook's back."""
@@ -364,6 +368,7 @@ def test_the_optimizer_in_the_backward() -> None:
     assert both(body) == [0] * STEPS
 
 
+@pytest.mark.promise("accumulation-seen")
 def test_anomaly_detection_sees_the_gradients() -> None:
     def body(script: Script) -> None:
         loss_of(script.model, 0).backward()

@@ -42,6 +42,7 @@ def expected(name: str) -> Bits:
     return compiled
 
 
+@pytest.mark.promise("same-bits", "backend")
 @pytest.mark.parametrize("budget", ["60%", pytest.param("85%", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", CASES)
 def test_backend_equals_eager(name: str, budget: str, tmp_path: Path) -> None:
@@ -52,6 +53,7 @@ def test_backend_equals_eager(name: str, budget: str, tmp_path: Path) -> None:
     assert same(planned, wanted)
 
 
+@pytest.mark.promise("same-bits", "random-replay")
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in (1, 2))]
 )
@@ -78,6 +80,7 @@ def test_autocast_equals_the_unplanned_compiled_graph(name: str) -> None:
     assert same(planned, compiled)
 
 
+@pytest.mark.promise("random-replay")
 def test_a_plan_that_forgets_to_replay_would_be_seen() -> None:
     """The comparison is sharp: without replay of dropout the gradients differ."""
     from fastsa.runtime import partition as module
@@ -89,6 +92,7 @@ def test_a_plan_that_forgets_to_replay_would_be_seen() -> None:
         assert not same(train(CASES["gpt"], region.compile), wanted)
 
 
+@pytest.mark.promise("never-recomputed")
 def test_reading_an_updated_buffer_again_would_be_seen() -> None:
     """The comparison is sharp: recomputing a read of an updated buffer gives other gradients."""
 

@@ -38,6 +38,7 @@ def randomly(seed: int, forget: float) -> WithPlan:
     return WithPlan(lambda c: random_plan(c.graph, random.Random(seed), forget=forget))
 
 
+@pytest.mark.promise("never-recomputed", "same-bits")
 @pytest.mark.nightly  # one plan of each kind: test_zoo
 @pytest.mark.parametrize("name", HARD)
 def test_any_legal_plan_equals_no_plan(name: str) -> None:
@@ -48,6 +49,7 @@ def test_any_legal_plan_equals_no_plan(name: str) -> None:
         assert region.plans
 
 
+@pytest.mark.promise("fails-capture")
 def test_a_number_taken_from_a_tensor_is_not_planned() -> None:
     """It has no storage a plan could order by."""
 

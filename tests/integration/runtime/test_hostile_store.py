@@ -102,6 +102,7 @@ def lied_to(lie: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(lie.parent, tmp_path / "lie")) / lie.name
 
 
+@pytest.mark.promise("fault-33")
 def test_what_may_run_twice_is_seen_in_the_model(lied_to: Path, expected: list[Tensor]) -> None:
     with pytest.warns(FastsaWarning, match="trains unplanned: .* may not run twice"):
         found = gradients(lied_to, seed=2)

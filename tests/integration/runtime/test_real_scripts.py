@@ -11,7 +11,7 @@ from support.fork_server import ForkServer
 from support.real_scripts import ITEMS, Trained
 from support.sandbox import CliSandbox
 
-WHOLE = ("hf_trainer", "lightning_trainer", "gan", "accumulation", "compiles in-place aot_eager")
+WHOLE = ("hf_trainer", "lightning_trainer", "gan", "accumulation", "compiles blocks aot_eager")
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -112,6 +112,7 @@ def launch(folder: Path, *arguments: str, budget: str = "80%") -> Launch:
     return Launch(Job(settings(folder, budget)), script, arguments, module=False)
 
 
+@pytest.mark.promise("fault-37")
 def test_run(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         launch(tmp_path, "--steps", "5").run()
@@ -150,6 +151,7 @@ def test_check(tmp_path: Path, mode: Mode) -> None:
     assert bool(trace.ops) == (mode != "eager")
 
 
+@pytest.mark.promise("fault-37")
 def test_backend(tmp_path: Path) -> None:
     options = {"budget": "100%", "time_limit": 0.2, "store": tmp_path / "s.db"}
     model = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU())

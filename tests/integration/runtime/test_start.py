@@ -97,7 +97,11 @@ def test_the_first_start_traces_and_recomputes(first: dict[str, Any], place: Pla
     assert first["bits"] == place.start("gpt", "none")["bits"]
 
 
-@pytest.mark.parametrize("is_cold", [False, True], ids=["forked", "cold"])
+@pytest.mark.promise("second-start")
+@pytest.mark.parametrize(
+    "is_cold",
+    [pytest.param(False, id="forked", marks=pytest.mark.nightly), pytest.param(True, id="cold")],
+)
 def test_a_second_start_does_not_trace(first: dict[str, Any], place: Place, is_cold: bool) -> None:
     second = place.start_cold("gpt") if is_cold else place.start("gpt")
     assert (second["hits"], second["traced"]) == (1, 0)
@@ -107,7 +111,10 @@ def test_a_second_start_does_not_trace(first: dict[str, Any], place: Place, is_c
     assert measured == pytest.approx(predicted, rel=0.02)
 
 
-@pytest.mark.parametrize(("name", "budget"), [("resnet", "1055KiB"), ("buffer", "100%")])
+@pytest.mark.parametrize(
+    ("name", "budget"),
+    [pytest.param("resnet", "1055KiB", marks=pytest.mark.nightly), ("buffer", "100%")],
+)
 def test_batch_norm_and_buffers_out_of_the_cache(
     name: str, budget: str, tmp_path: Path, fork_server: ForkServer
 ) -> None:
@@ -117,6 +124,7 @@ def test_batch_norm_and_buffers_out_of_the_cache(
     assert first["bits"] == second["bits"] == place.start(name, "none")["bits"]
 
 
+@pytest.mark.promise("second-start-miss")
 def test_another_budget_has_another_plan_and_is_traced(first: dict[str, Any], place: Place) -> None:
     other = place.start("gpt", TIGHTER)
     assert other["hits"] == 0
@@ -128,6 +136,7 @@ def test_another_budget_has_another_plan_and_is_traced(first: dict[str, Any], pl
     assert again["bits"] == first["bits"]
 
 
+@pytest.mark.promise("second-start-damage")
 def test_a_damaged_entry_is_traced(first: dict[str, Any], place: Place) -> None:
     for entry in place.entries():
         data = bytearray(entry.read_bytes())
@@ -138,6 +147,7 @@ def test_a_damaged_entry_is_traced(first: dict[str, Any], place: Place) -> None:
     assert second["bits"] == first["bits"]
 
 
+@pytest.mark.promise("second-start-damage")
 def test_a_damaged_record_is_traced(first: dict[str, Any], place: Place) -> None:
     for record in place.records():
         record.write_bytes(record.read_bytes()[:-9])
@@ -168,6 +178,7 @@ def test_an_entry_of_another_plan_is_refused(first: dict[str, Any], place: Place
     assert second["bits"] == first["bits"]
 
 
+@pytest.mark.nightly
 def test_another_captured_graph_is_refused(first: dict[str, Any], place: Place) -> None:
     place.change(lambda s: msgspec.structs.replace(s, captured="sha256:" + 64 * "0"))
     second = place.start("gpt")
@@ -175,6 +186,7 @@ def test_another_captured_graph_is_refused(first: dict[str, Any], place: Place) 
     assert second["bits"] == first["bits"]
 
 
+@pytest.mark.nightly
 def test_the_cache_can_be_switched_off(first: dict[str, Any], place: Place) -> None:
     # torch reads this when it is imported.
     second = place.start_cold("gpt", TORCHINDUCTOR_AUTOGRAD_CACHE="0")
@@ -182,6 +194,7 @@ def test_the_cache_can_be_switched_off(first: dict[str, Any], place: Place) -> N
     assert second["bits"] == first["bits"]
 
 
+@pytest.mark.nightly
 def test_a_store_that_is_gone(first: dict[str, Any], place: Place) -> None:
     for file in place.folder.glob("store.db*"):
         if file.is_file():

@@ -79,6 +79,7 @@ def train(prepare: Callable[[nn.Module], object], uses: list[str]) -> list[Any]:
     return seen
 
 
+@pytest.mark.promise("unused-outputs")
 @pytest.mark.parametrize("uses", [*([use] * 2 for use in USES), list(USES)], ids=str)
 def test_the_gradients_are_torch_s(uses: list[str]) -> None:
     wanted = train(lambda model: model.compile(backend="aot_eager"), uses)
@@ -99,6 +100,7 @@ def test_batches_of_changing_size() -> None:
     assert same(run(unplanned), run(lambda model: model.compile(backend="aot_eager")))
 
 
+@pytest.mark.promise("unused-outputs")
 def test_unused_logits_take_no_memory() -> None:
     """The zeros that torch makes for them would be the largest thing in this backward."""
     torch.manual_seed(0)

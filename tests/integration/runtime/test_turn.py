@@ -92,6 +92,7 @@ def test_another_budget_is_another_plan(path: Path) -> None:
         assert not turn.has_waited
 
 
+@pytest.mark.promise("fault-12")
 def test_the_dead_are_not_waited_for(path: Path) -> None:
     with holder(path) as other:
         other.kill()
@@ -155,6 +156,7 @@ def test_eight_at_once(path: Path) -> None:
     assert sorted(told) == ["found"] * (JOBS - 1) + ["made"]
 
 
+@pytest.mark.promise("fault-11")
 def test_jobs_of_one_script(sandbox: CliSandbox) -> None:
     done = sandbox.fastsa("profile", "plain.py")
     assert done.returncode == 0, done.stderr

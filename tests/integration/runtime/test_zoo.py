@@ -22,6 +22,7 @@ def fresh_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@pytest.mark.promise("same-bits")
 @pytest.mark.parametrize("name", ZOO)
 def test_any_plan_has_the_bits_of_eager(name: str) -> None:
     check(ZOO[name])

@@ -18,6 +18,7 @@ def fresh_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@pytest.mark.promise("same-bits")
 @pytest.mark.parametrize("name", HUGGING_FACE)
 def test_any_plan_has_the_bits_of_eager(name: str) -> None:
     check(HUGGING_FACE[name])

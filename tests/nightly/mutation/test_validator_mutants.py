@@ -51,6 +51,7 @@ def mutants() -> Iterator[tuple[str, str]]:
             yield f"line {line}: {text} -> {replacement.strip()}", changed
 
 
+@pytest.mark.promise("fault-21")
 def test_every_mutant_is_noticed(tmp_path: Path) -> None:
     core = SOURCE.parent
     objects = []

@@ -149,6 +149,7 @@ class TestThereAndBack:
         assert not place.folder.exists()
 
 
+@pytest.mark.promise("fault-32")
 class TestDamage:
     @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
     @pytest.mark.parametrize("how", ["flipped", "cut"])
@@ -192,6 +193,7 @@ class TestDamage:
             place.fetch()
 
 
+@pytest.mark.promise("fault-32")
 class TestLies:
     """Objects whose checksum is right, and which are not what they say."""
 
@@ -255,6 +257,7 @@ class TestLies:
             assert found.peak_bytes == planned(0.7).peak_bytes
 
 
+@pytest.mark.promise("fault-31")
 class TestPatience:
     def test_it_hangs(self, place: Place) -> None:
         """A named pipe that nobody writes is opened for ever."""

@@ -199,6 +199,7 @@ class TestPlans:
         store.add_plan(builders.plan(GRAPH, peak=0, status=status), KEY)
         assert store.find_plan(KEY, 2**80) is None
 
+    @pytest.mark.promise("plan-lookup", "fault-19", "fault-20")
     @pytest.mark.parametrize(
         "change",
         [{"device": "B"}, {"torch": "2.12"}, {"cuda": "13.0"}, {"planner": "0.2"}],
@@ -238,6 +239,7 @@ class TestRuns:
         assert store.runs_of("0" * 64) == []
 
 
+@pytest.mark.promise("fault-15")
 class TestWhatCannotBeStored:
     @pytest.mark.parametrize("step", [float("nan"), float("inf"), -1.0])
     def test_seconds(self, store: Store, step: float) -> None:

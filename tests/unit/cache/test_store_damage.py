@@ -63,6 +63,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 class TestPlanRow:
+    @pytest.mark.promise("fault-7")
     @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
     def test_miss_then_planned_again_then_hit(
         self, store: Store, damage: Callable[[bytes], bytes]
@@ -156,6 +157,7 @@ class TestQuarantine:
         assert sqlite_utils.Database(str(store.path))["quarantine"].count == MOST_QUARANTINED
 
 
+@pytest.mark.promise("fault-6")
 class TestFile:
     def filled(self, path: Path) -> bytes:
         with Store.open(path) as store:
@@ -239,6 +241,7 @@ class TestFile:
 
 
 class TestVersions:
+    @pytest.mark.promise("fault-9")
     def test_a_newer_schema_is_refused_and_untouched(self, path: Path) -> None:
         Store.open(path).close()
         with closing(sqlite3.connect(path)) as connection:
@@ -257,6 +260,7 @@ class TestVersions:
             Store.open(path)
         assert path.read_bytes() == before
 
+    @pytest.mark.promise("fault-8")
     def test_a_migration_cut_short_is_resumed(self, path: Path) -> None:
         path.parent.mkdir()
         with closing(sqlite3.connect(path)) as connection:
@@ -266,6 +270,7 @@ class TestVersions:
 
 
 class TestPayload:
+    @pytest.mark.promise("fault-27")
     def test_a_bomb_is_not_unpacked(self) -> None:
         limit, integrity.MAX_BYTES = integrity.MAX_BYTES, 1000
         try:
@@ -289,6 +294,7 @@ def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
     assert script.read_text() == "print('mine')\n"
 
 
+@pytest.mark.promise("fault-27")
 def test_a_lock_that_is_a_link_harms_nobody(path: Path) -> None:
     path.parent.mkdir(parents=True)
     victim = path.parent / "precious"

@@ -39,6 +39,7 @@ def counts(path: Path) -> dict[str, int]:
     return {name: database[name].count for name in database.table_names()}
 
 
+@pytest.mark.promise("fault-8")
 @pytest.mark.parametrize("version", range(1, schema.VERSION))
 def test_every_row_is_kept(path: Path, version: int) -> None:
     before = counts(old_store(path, version))

@@ -22,6 +22,7 @@ GRAPHS = [builders.graph(layers) for layers in (1, 2, 3)]
 KEYS = [builders.key(graph) for graph in GRAPHS]
 
 
+@pytest.mark.promise("fault-7")
 class Stored(RuleBasedStateMachine):
     """`plans` are those that must be found, by their keys."""
 

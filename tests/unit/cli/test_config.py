@@ -76,6 +76,7 @@ class TestOrder:
         assert "pyproject.toml" in done.stdout
 
 
+@pytest.mark.promise("fault-29", "fault-34")
 class TestMistakes:
     @pytest.mark.parametrize(
         ("where", "why"),

@@ -77,6 +77,7 @@ def test_not_found_is_written_all_the_same(run: Fastsa, tmp_path: Path) -> None:
     assert plans.read(output).status == "not_found"
 
 
+@pytest.mark.promise("fault-14")
 @pytest.mark.parametrize(
     ("content", "place"),
     [

@@ -140,6 +140,7 @@ class TestAnyTerminal:
             done = fastsa(*arguments, **more)
             assert (done.returncode, done.stderr) == (0, "")
 
+    @pytest.mark.promise("fault-29")
     def test_names_cannot_steer(self, fastsa: Fastsa, filled: Filled) -> None:
         done = fastsa("show", filled.two_regions_id)
         assert "[red]evil\\x1b[2J</b>\\u202e 模型" in done.stdout
@@ -216,6 +217,7 @@ class TestRemove:
         assert fastsa("show", filled.plan_id).returncode == 0
 
 
+@pytest.mark.promise("fault-29")
 @pytest.mark.parametrize(
     "name", ["file:x.db?mode=memory", "a%2e%2e%2fb.db", "x#y?.db", " ", "é\n.db"]
 )

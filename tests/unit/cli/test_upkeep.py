@@ -102,6 +102,7 @@ class TestGarbage:
         gone = only_json(fastsa("store", "gc", "--older-than", "30d", "--json"))
         assert (gone["profiles"], gone["plans"]) == ([filled.two_regions_id], [])
 
+    @pytest.mark.promise("fault-36")
     def test_what_is_in_use_stays(self, fastsa: Fastsa, filled: Filled, place: Path) -> None:
         age(place, *ALL)
         with Store.open(place) as store:
@@ -204,6 +205,7 @@ class TestExport:
         assert (tmp_path / "there").read_text() == "mine"
 
 
+@pytest.mark.promise("fault-27")
 class TestForeign:
     """Another's store is not trusted."""
 

@@ -10,6 +10,7 @@ from fastsa.errors import BadInput
 from fastsa.planner.budget import format_bytes, parse
 
 
+@pytest.mark.promise("budget-bytes")
 @pytest.mark.parametrize(
     ("text", "size"),
     [
@@ -30,6 +31,7 @@ def test_sizes(text: str, size: int) -> None:
     assert parse(text).resolve(123) == size
 
 
+@pytest.mark.promise("budget-share")
 @pytest.mark.parametrize(
     ("text", "size"), [("50%", 500), ("12.5%", 125), ("100%", 1000), ("0.05%", 0), ("110 %", 1100)]
 )
@@ -43,6 +45,7 @@ def test_auto_is_the_whole() -> None:
     assert parse(" AUTO ").resolve(77) == 77
 
 
+@pytest.mark.promise("fault-18")
 @pytest.mark.parametrize(
     "text",
     [

@@ -97,6 +97,7 @@ DAMAGE: dict[str, tuple[Callable[[Document], None], str]] = {
 }
 
 
+@pytest.mark.promise("fault-14", "fault-16")
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_senseless_graph_is_refused_with_its_place(name: str) -> None:
     damage, place = DAMAGE[name]
@@ -109,6 +110,7 @@ def test_a_senseless_graph_is_refused_with_its_place(name: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.promise("fault-15")
 def test_the_core_refuses_what_it_cannot_hold() -> None:
     graph = chain(3)
     wrong = type(graph)(

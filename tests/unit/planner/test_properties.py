@@ -95,6 +95,7 @@ def test_an_unplanned_step_that_fits_is_left_alone() -> None:
     assert answer.sequence == tuple(range(len(graph.ops)))
 
 
+@pytest.mark.promise("fault-16")
 def test_a_graph_without_ops() -> None:
     graph = build([], [5], regions=())
     answer = plan(graph, 0)

@@ -104,6 +104,7 @@ def test_swapping_two_ops_is_noticed_or_harmless() -> None:
             assert error.reason in ("input_missing", "wrong_peak", "first_run_segment")
 
 
+@pytest.mark.promise("fault-21")
 def test_recomputing_what_must_run_once() -> None:
     graph, good = planned()
     again = recomputed_position(good)

@@ -53,6 +53,7 @@ def test_as_predicted(place: Path) -> None:
     assert margin(place) == 0
 
 
+@pytest.mark.promise("peak-warning")
 def test_above_the_prediction(place: Path) -> None:
     said = Guard(place).measured([decision()], 110 * MIB)
     assert said == (

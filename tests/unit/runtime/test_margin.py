@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def test_grows_to_what_was_missing() -> None:
     assert after(0, 9, 9, 9) == 9
 
 
+@pytest.mark.promise("margin")
 def test_halves_down_to_what_is_needed() -> None:
     assert after(0, 16, 5) == 8
     assert after(0, 16, 5, 5) == 5
