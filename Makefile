@@ -47,7 +47,7 @@ export requirements
 quietly = @echo "$(1)"; log=$$(mktemp); $(2) >$$log 2>&1 || { cat $$log; rm -f $$log; exit 1; }; rm -f $$log
 
 # $(call pip,what it does,requirements): the same, and what pip says can be followed.
-pip = @echo "$(1) (see $(VENV)/pip.log)"; $(BIN)/python -m pip install $(2) -c constraints.txt >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; exit 1; }
+pip = @echo "$(1) (see $(VENV)/pip.log)"; $(BIN)/python -m pip install --no-compile $(2) -c constraints.txt >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; exit 1; }
 
 # $(call install,virtual environment): build the core and install fastsa in place.
 install = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip --python $(1)/bin/python install --no-build-isolation --no-deps -e .

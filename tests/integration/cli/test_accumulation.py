@@ -40,6 +40,7 @@ def sandbox(sandboxes: Callable[[], CliSandbox]) -> CliSandbox:
     return made
 
 
+@pytest.mark.promise("micro-batches")
 def test_accumulation_as_it_is(sandbox: CliSandbox) -> None:
     """Three micro-batches: at a budget of its own peak nothing is recomputed."""
     run = trained(sandbox, "100%", "heavy.py")

@@ -163,6 +163,7 @@ class TestRefuses:
         assert (done.returncode, done.stdout) == (1, "")
         assert "nothing was planned: nothing of the model could be captured" in done.stderr
 
+    @pytest.mark.nightly
     def test_a_script_that_fails(self, sandbox: CliSandbox) -> None:
         """In cold processes, as it is started by users."""
         done = sandbox.fastsa("check", *QUICK, "plain.py", "--raise-at", "1")

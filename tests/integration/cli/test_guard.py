@@ -151,7 +151,6 @@ class TestAuto:
         assert run.measured_peak_bytes <= 33 * MIB
 
     @pytest.mark.promise("auto-tighter")
-    @pytest.mark.nightly
     def test_a_tighter_stored_plan_is_taken(self, sandbox: CliSandbox) -> None:
         """Without planning, when there is less than the wider plan takes."""
         self.started(sandbox, "60MiB")  # from here on the step is known

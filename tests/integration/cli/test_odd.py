@@ -109,6 +109,7 @@ def test_a_signal_while_it_is_planned(sandbox: CliSandbox, where: str) -> None:
 
 @pytest.mark.promise("script-freedom")
 @pytest.mark.parametrize("what", ["atexit", pytest.param("thread", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
 def test_after_the_main_program(sandbox: CliSandbox, what: str) -> None:
     """Threads that still run, and functions at exit, find argv, path and `__main__`.
 

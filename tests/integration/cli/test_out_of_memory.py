@@ -128,6 +128,7 @@ class TestLimitedMemory:
         (identity,) = re.findall(r"fastsa show (\w+)", limited.done.stderr)
         assert limited.sandbox.fastsa("show", identity).returncode == 0
 
+    @pytest.mark.nightly
     def test_what_it_says_fits_does(self, limited: Ended) -> None:
         budget = ("--budget", f"{fits(limited)}MiB", *QUICK[2:])
         done = limited.sandbox.fastsa("run", *budget, SCRIPT, "limit", "100000")

@@ -312,6 +312,7 @@ class TestIncomplete:
         assert done.stderr.endswith("KeyboardInterrupt\n")
         assert the_profile(sandbox).ended == "KeyboardInterrupt"
 
+    @pytest.mark.nightly
     def test_output_closed(self, sandbox: CliSandbox) -> None:
         """`| head -1`"""
         script = [str(SCRIPTS / "plain.py"), "--steps", "2000"]

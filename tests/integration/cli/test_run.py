@@ -271,7 +271,6 @@ class TestUnplanned:
         self.told(trained, "compiles its model itself: it trains unplanned")
 
     @pytest.mark.promise("own-profiler")
-    @pytest.mark.nightly
     def test_profiled_by_the_script(self, sandbox: CliSandbox) -> None:
         trained = Trained(sandbox, ["--budget", "80%"], "profiles.py", "0")
         self.told(trained, "torch.profiler")
@@ -345,7 +344,6 @@ class TestProfiled:
     """What a profile knows that the first step does not."""
 
     @pytest.mark.promise("resident")
-    @pytest.mark.nightly
     def test_accumulated_gradients_count(self, sandbox: CliSandbox) -> None:
         sandbox.fastsa("profile", "accumulates.py")
         Trained(sandbox, ["--budget", "85%"], "accumulates.py").same()

@@ -29,7 +29,11 @@ def logged(done: Done) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("framework", "prefix"), [("transformers", "fastsa_"), ("lightning", "fastsa/")]
+    ("framework", "prefix"),
+    [
+        ("transformers", "fastsa_"),
+        pytest.param("lightning", "fastsa/", marks=pytest.mark.nightly),
+    ],
 )
 def test_callback(
     framework: str, prefix: str, framework_server: ForkServer, tmp_path: Path

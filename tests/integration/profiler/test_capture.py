@@ -183,6 +183,7 @@ def test_the_estimate_leaves_what_an_optimizer_wraps_alone(
     assert not torch.equal(parameter, torch.ones(64))
 
 
+@pytest.mark.nightly
 def test_the_capture_hash_is_the_same_in_another_process(sandbox: CliSandbox) -> None:
     """What a job looks its plan up by."""
     done = sandbox.start(SUPPORT / "capturing.py", "gpt").done()

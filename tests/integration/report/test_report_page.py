@@ -213,6 +213,7 @@ def _wait_for_colours(page: Visit, wanted: tuple[str, str, str]) -> None:
         assert time.monotonic() < deadline
 
 
+@pytest.mark.nightly
 def test_dark_and_light(visit: Callable[..., Visit]) -> None:
     light = visit("whole", color_scheme="light")
     dark = visit("whole", color_scheme="dark")
