@@ -18,6 +18,7 @@ SECONDS = TESTS / "seconds.json"
 """Seconds of each test that took long, on some machine: good for shares, not for absolute times."""
 
 LONG = 0.5  # seconds; of the nightly tests all are kept
+MOST_SAMPLED = 240.0  # seconds of workers that a sample may take, whatever a tenth is
 UNKNOWN_SECONDS = 10.0  # of a nightly test that SECONDS does not know yet
 PROCESSES = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec"})
 
@@ -64,7 +65,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def sample(names: list[str], seed: str, seconds: dict[str, float], share: float = 0.1) -> set[str]:
-    """Tests drawn at random that take about `share` of all their seconds, and never more.
+    """Tests drawn at random that take about `share` of all their seconds, at most MOST_SAMPLED.
 
     Args:
         names: Of all tests, in an order that does not change.
@@ -72,7 +73,8 @@ def sample(names: list[str], seed: str, seconds: dict[str, float], share: float 
         seconds: Of each test.
         share: Of the seconds of all.
     """
-    left = share * sum(seconds.get(name, UNKNOWN_SECONDS) for name in names)
+    whole = sum(seconds.get(name, UNKNOWN_SECONDS) for name in names)
+    left = min(share * whole, MOST_SAMPLED)
     drawn = set()
     for name in random.Random(seed).sample(names, len(names)):
         cost = seconds.get(name, UNKNOWN_SECONDS)
