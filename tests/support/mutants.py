@@ -108,7 +108,11 @@ def _boolean(node: ast.BoolOp) -> Iterator[Change]:
 
 
 def _arithmetic(node: ast.BinOp) -> Iterator[Change]:
-    text = any(isinstance(each, ast.Constant | ast.JoinedStr) for each in (node.left, node.right))
+    text = any(
+        isinstance(each, ast.JoinedStr)
+        or (isinstance(each, ast.Constant) and isinstance(each.value, str))
+        for each in (node.left, node.right)
+    )
     if type(node.op) in OPERATORS and not (text and isinstance(node.op, ast.Add)):
         yield node, "op", OPERATORS[type(node.op)]()
 
