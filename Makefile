@@ -19,7 +19,9 @@ CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 
 comma := ,
 
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
+# A test that takes five minutes ends its worker, and is named.
+HANGS_FAIL = -o faulthandler_exit_on_timeout=true
 # What is about the core, and not about OR-Tools or Python beside it.
 SANITIZED_TESTS = $(filter-out %/test_baselines.py %/test_explain.py,$(wildcard tests/unit/planner/test_*.py))
 SEED ?= $(shell git rev-parse HEAD 2>/dev/null)
@@ -78,10 +80,10 @@ demo: $(VENV)/.native ## Train a GPT at half its memory and compare (EXAMPLE=res
 	@$(BIN)/python examples/demo.py $(EXAMPLE)
 
 test: native ## Run all tests that a change must pass: the tiers unit and integration
-	@$(PYTEST)
+	@$(PYTEST) $(HANGS_FAIL)
 
 test-unit: native ## Run the unit tests: no process, nothing compiled by torch
-	@$(PYTEST) tests/unit
+	@$(PYTEST) $(HANGS_FAIL) tests/unit
 
 test-nightly: native ## Run what is too slow for every change: all real scripts, four ranks, wheels, mutants
 	@$(PYTEST) -m nightly

@@ -38,7 +38,8 @@ torch imported, `commands` runs commands in the test's own process, `sandbox` ha
 ## What is promised, and what holds it
 
 A test marked `@pytest.mark.promise(...)` holds a sentence of the docs. Each has one in the first
-two tiers. Seconds are of one run, all parameters and fixtures included; below 0.5 s there are none.
+two tiers. Seconds were measured on a machine with two cores, both at work, parameters and fixtures
+included; for less than 0.5 s, and for nightly tests, none are shown.
 """
 
 
@@ -65,7 +66,7 @@ def _rows(promise: Promise, tests: list[Holder], seconds: dict[str, float]) -> I
     for number, test in enumerate(sorted(tests, key=lambda each: each.nightly)):
         path, _, names = test.nodeid.removeprefix("tests/").partition("::")
         late = " (nightly)" if test.nightly else ""
-        spent = _seconds(test, seconds)
+        spent = 0.0 if test.nightly else _seconds(test, seconds)
         shown = f"{spent:.1f}" if spent else ""
         first = f"`{promise.id}` {text}" if not number else ""
         yield f"| {first} | `{path}::{names}`{late} | {shown} |"

@@ -88,6 +88,11 @@ def is_compiled(module: nn.Module) -> bool:
     return isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
 
 
+def compiles_a_part(module: nn.Module) -> bool:
+    """Whether somebody has compiled a module or one inside it."""
+    return any(map(is_compiled, module.modules()))
+
+
 def traceable(module: nn.Module) -> Callable[..., Any]:
     """The call of a module as something the tracer does not pass over."""
     # The tracer passes over torch's own files: a forward of torch's own (nn.Sequential) needs a

@@ -36,7 +36,12 @@ from fastsa.profiler.data_parallel import computed, in_one_piece
 from fastsa.profiler.device import device_name
 from fastsa.profiler.fragmentation import fragmentation
 from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls, parameters
-from fastsa.profiler.in_place import compile_in_place, compiled_model, put_back
+from fastsa.profiler.in_place import (
+    compile_in_place,
+    compiled_model,
+    compiles_a_part,
+    put_back,
+)
 from fastsa.profiler.nvml import DeviceWatch, watch
 from fastsa.profiler.out_of_memory import origin
 from fastsa.profiler.profile import Fragmentation, Profile
@@ -372,7 +377,8 @@ class Recorder:
 
     def _start_recording(self, step: int) -> None:
         try:
-            self._recording = Recording(self._device, self.roots)
+            compiles = self.stage == FIRST and any(map(compiles_a_part, self.roots))
+            self._recording = Recording(self._device, self.roots, compiles=compiles)
         except FastsaError as error:
             self._has_problem(error.message)
             return

@@ -87,10 +87,10 @@ class Tracer:
     Threads the program starts itself are not seen; those of autograd are.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, with_stack: bool = True) -> None:
         self._device = device
         # Python has room for one profile function: the program's own stays.
-        self.has_stacks = sys.getprofile() is None
+        self.has_stacks = with_stack and sys.getprofile() is None
         self._kineto = Kineto(device, with_stack=self.has_stacks)
         self._program = Program()
 

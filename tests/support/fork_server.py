@@ -1,8 +1,8 @@
 """Runs programs in processes forked from one that has imported torch: each saves seconds.
 
-A child is as good as new: torch has computed nothing in it and started no thread. It runs its
-program as `__main__` to its exit code, with functions at exit; only the interpreter's own
-finalization is left out. What starts cold is tested in the few tests of cold starts.
+A child is as good as new: torch has computed nothing in it. It runs its program as `__main__` to
+its exit code, with functions at exit; only the interpreter's own finalization is left out. What
+starts cold is tested in the few tests of cold starts.
 """
 
 from __future__ import annotations

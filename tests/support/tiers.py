@@ -15,8 +15,10 @@ from support.paths import TESTS
 
 TIERS = ("unit", "integration", "nightly")
 SECONDS = TESTS / "seconds.json"
-"""Seconds of each test that took long, on some machine: good for shares, not for absolute times."""
+"""Seconds of each test that took long, on some machine: for shares, not for absolute times. Of many
+nightly tests they are estimates."""
 
+LONG_SCOPE = 15.0  # seconds
 LONG = 0.5  # seconds; of the nightly tests all are kept
 MOST_SAMPLED = 240.0  # seconds of workers that a sample may take, whatever a tenth is
 UNKNOWN_SECONDS = 10.0  # of a nightly test that SECONDS does not know yet
@@ -52,9 +54,11 @@ def tier_of(item: pytest.Item) -> str:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m deselects
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark each test with its tier; draw the sample."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before -m deselects, after the order was drawn
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
+    """Mark each test with its tier; draw the sample; begin with what takes long."""
     for item in items:
         item.add_marker(getattr(pytest.mark, tier_of(item)))
     seed = config.getoption("--nightly-sample")
@@ -62,6 +66,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         nightly = [item for item in items if tier_of(item) == "nightly"]
         drawn = sample(sorted(item.nodeid for item in nightly), seed, read_seconds())
         items[:] = [item for item in nightly if item.nodeid in drawn]
+    yield
+    items[:] = longest_first(items, read_seconds())
+
+
+def longest_first(items: list[pytest.Item], seconds: dict[str, float]) -> list[pytest.Item]:
+    """The scopes that take LONG_SCOPE before the others, so that no worker ends long after all.
+
+    A scope is what pytest-xdist runs in one worker: a class, or the functions of a file.
+    """
+    scopes: dict[str, float] = {}
+    for item in items:
+        scope = _scope(item)
+        scopes[scope] = scopes.get(scope, 0.0) + seconds.get(item.nodeid, 0.0)
+    long = {scope: spent for scope, spent in scopes.items() if spent >= LONG_SCOPE}
+    return sorted(items, key=lambda item: -long.get(_scope(item), 0.0))
+
+
+def _scope(item: pytest.Item) -> str:
+    return item.nodeid.rpartition("::")[0]
 
 
 def sample(names: list[str], seed: str, seconds: dict[str, float], share: float = 0.1) -> set[str]:

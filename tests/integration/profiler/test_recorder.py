@@ -10,6 +10,7 @@ from fastsa.profiler.allocator import net, peak_delta
 from fastsa.profiler.cpu_allocator import CpuAllocator
 from fastsa.profiler.profile import Profile
 from fastsa.profiler.recorder import DONE, Recorder
+from fastsa.profiler.recording import COMPILES
 from fastsa.profiler.script import StopScript
 from fastsa.profiler.steps import StepClock
 from support.models import CASES
@@ -139,3 +140,17 @@ def test_cpu_allocator_sees_every_byte() -> None:
     inside = allocator.events[slice(*allocator.spans["inside"])]
     assert [event.bytes for event in inside] == [4000, 2000, -2000]
     assert (peak_delta(allocator.events), net(allocator.events)) == (6000, 0)
+
+
+def test_the_first_step_of_a_compiled_model_has_no_lines() -> None:
+    """To record the Python calls of torch's tracer would take longer than to compile."""
+    torch._dynamo.reset()
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    model[0].compile(backend="eager")
+    recorder = Recorder("loop.py", [])
+    with recorder:
+        model(torch.ones(2, 4)).sum().backward()
+    found = recorder.profile()
+    assert found is not None
+    assert COMPILES in found.missing
+    assert found.timeline.peak_bytes > 0
