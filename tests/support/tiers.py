@@ -124,7 +124,8 @@ class _Seconds:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = report.nodeid.partition("@")[0]
         self.seconds[name] = self.seconds.get(name, 0.0) + report.duration
-        self.tiers[name] = next(tier for tier in reversed(TIERS) if tier in report.keywords)
+        tiers = (tier for tier in reversed(TIERS) if tier in report.keywords)
+        self.tiers[name] = next(tiers, "crashed")  # with its worker: nothing more is known
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         for tier in TIERS:

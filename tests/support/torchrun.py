@@ -79,6 +79,7 @@ def forked(
                     ROLE_WORLD_SIZE=str(ranks),
                     MASTER_ADDR="localhost",
                     MASTER_PORT=str(port),
+                    KEEP_GROUPS="" if program is not command else "1",
                 ),
                 folder,
             )

@@ -16,6 +16,11 @@ WIDTH, HEADS, TOKENS, WORDS = 64, 4, 32, 61
 STEPS = 8
 RANK = int(os.environ["RANK"])
 
+kept: set[dist.ProcessGroup | None] = set()
+"""Never let go, if asked for: see `fastsa.profiler.board`, which keeps them for planned jobs. A plain
+one that was forked has Inductor imported too, and hung at its end once on a busy machine.
+"""
+
 
 class Block(nn.Module):
     """Attention and a feed-forward net, each with a residual."""
@@ -56,6 +61,8 @@ def begin() -> None:
     """Join the other ranks; the same model on all of them, other batches and dropout on each."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
+    if os.environ.get("KEEP_GROUPS"):
+        kept.add(dist.group.WORLD)
     torch.manual_seed(0)
 
 
