@@ -116,8 +116,8 @@ asan: $(ASAN_VENV)/.native ## Run the C++ and the planner tests under address an
 	@$(SANITIZED) $(ASAN_VENV)/bin/python -m pytest -n $(JOBS) --dist loadscope --capture=sys $(SANITIZED_TESTS) tests/integration/packaging/test_sanitized.py
 
 tsan: setup ## Run the C++ tests that start threads under the thread sanitizer
-	$(call build-tests,build/tsan,fastsa_tests,-DCMAKE_BUILD_TYPE=Debug -DFASTSA_SANITIZE=thread)
-	$(call ctest,$(VENV),build/tsan,-R Solve)
+	$(call build-tests,build/tsan,fastsa_tests,-DCMAKE_BUILD_TYPE=Debug -DFASTSA_SANITIZE=thread -DFASTSA_TESTS=solve)
+	$(call ctest,$(VENV),build/tsan)
 
 fuzz: $(ASAN_VENV)/.native ## Fuzz the sanitized core with random graphs and budgets for FUZZ_SECONDS
 	@mkdir -p build/asan/corpus
