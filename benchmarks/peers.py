@@ -118,8 +118,9 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats()
             self.step()
             return torch.cuda.max_memory_allocated()
-        from fastsa.profiler.allocator import peak_delta, recorder
-        from fastsa.profiler.resident import live_bytes
+        from fastsa.instrumentation.allocators import recorder
+        from fastsa.instrumentation.allocators.events import peak_delta
+        from fastsa.instrumentation.storages import live_bytes
 
         self.optimizer.zero_grad()
         held = live_bytes(self.device)

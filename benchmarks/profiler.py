@@ -26,10 +26,10 @@ from torch import nn
 
 import fastsa
 from fastsa.cache.store import Store
-from fastsa.profiler.hooks import BackwardCalls, RootCalls
-from fastsa.profiler.profile import Profile
+from fastsa.instrumentation.module_hooks import BackwardCalls, RootCalls
+from fastsa.instrumentation.step_clock import StepClock
 from fastsa.profiler.recording import Recording
-from fastsa.profiler.steps import StepClock
+from fastsa.records.profile import Profile
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import click
 
-from fastsa.profiler.profile import Profile, Saved
-from fastsa.profiler.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
+from fastsa.records.profile import Profile, Saved
+from fastsa.records.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
 from fastsa.report.html import document
 from fastsa.report.html.subject import Subject
 

@@ -27,9 +27,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from fastsa.cache.store import Store
+from fastsa.capture.joint_graph import Capture
 from fastsa.errors import FastsaWarning
 from fastsa.planner.budget import parse
-from fastsa.profiler.capture import Capture
 from fastsa.runtime.decider import ALONE, Needs
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.job import Job

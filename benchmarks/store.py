@@ -23,8 +23,8 @@ import click
 from fastsa.cache.items import Item
 from fastsa.cache.store import Store
 from fastsa.profiler import profile_file
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
 from fastsa.report import export
 
 SITES = 5_000  # places that a large model allocates from

@@ -12,10 +12,10 @@ from fastsa.errors import BadInput
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
-from fastsa.profiler.profile import Profile
-from fastsa.runtime.margin import Margin
-from fastsa.runtime.run import Run
-from fastsa.runtime.verdict import Verdict
+from fastsa.records.margin import Margin
+from fastsa.records.profile import Profile
+from fastsa.records.run import Run
+from fastsa.records.verdict import Verdict
 
 T = TypeVar("T")
 

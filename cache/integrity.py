@@ -13,8 +13,8 @@ from typing import TypeVar, cast
 import msgspec
 
 from fastsa.errors import BadInput
-from fastsa.profiler import profile_versions
-from fastsa.profiler.profile import Profile
+from fastsa.records import profile_versions
+from fastsa.records.profile import Profile
 
 MAX_BYTES = 1 << 30  # of one document: a graph of a million ops is about 200 MB
 LEVEL = 3  # level 9 saves another 12% of the bytes and takes four times as long

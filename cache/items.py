@@ -10,7 +10,7 @@ import msgspec
 
 from fastsa.cache.keys import bare
 from fastsa.errors import BadInput
-from fastsa.runtime import verdict
+from fastsa.records import verdict
 
 Kind = Literal["profile", "graph", "plan", "run", "verdict"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

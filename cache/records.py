@@ -14,10 +14,10 @@ from fastsa.cache.keys import PlanKey, bare
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.planner.step import region_names
-from fastsa.profiler.profile import Profile
-from fastsa.runtime.margin import Margin
-from fastsa.runtime.run import Run
-from fastsa.runtime.verdict import Verdict
+from fastsa.records.margin import Margin
+from fastsa.records.profile import Profile
+from fastsa.records.run import Run
+from fastsa.records.verdict import Verdict
 
 Record = dict[str, Any]
 

@@ -26,10 +26,10 @@ from fastsa.planner import graph as graphs
 from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.plan import Plan
 from fastsa.planner.step import region_names
-from fastsa.profiler.profile import Profile
-from fastsa.runtime.margin import Margin
-from fastsa.runtime.run import Run
-from fastsa.runtime.verdict import Verdict
+from fastsa.records.margin import Margin
+from fastsa.records.profile import Profile
+from fastsa.records.run import Run
+from fastsa.records.verdict import Verdict
 
 COUNTING_SECONDS = 0.05  # at the end; until then counts wait for a moment when nobody writes
 REPAIR_SECONDS = 1.0

@@ -7,7 +7,7 @@ import msgspec
 
 from fastsa.cache.store import Store
 from fastsa.errors import BadInput
-from fastsa.profiler.profile import Profile
+from fastsa.records.profile import Profile
 from fastsa.report import diff
 
 

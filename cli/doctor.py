@@ -24,8 +24,8 @@ from fastsa.cache import location, schema, sharing
 from fastsa.daemon import client, protocol
 from fastsa.daemon.place import LONGEST_PATH, RUNTIME, is_private, own_place, place_of
 from fastsa.errors import FastsaError, StoreUnusable
+from fastsa.instrumentation import nvml
 from fastsa.planner.budget import format_bytes
-from fastsa.profiler import nvml
 
 SHORTER = f"Set {RUNTIME} to a shorter folder of yours."
 REMOTE_SECONDS = 10.0

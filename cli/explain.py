@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastsa.planner.explain.explanation import Explanation
     from fastsa.planner.graph import Graph
     from fastsa.planner.plan import Plan
-    from fastsa.profiler.profile import Profile
+    from fastsa.records.profile import Profile
 
 
 class Question(msgspec.Struct, frozen=True):

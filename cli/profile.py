@@ -24,8 +24,8 @@ from fastsa.cli.tell import tell
 from fastsa.errors import BadInput, FastsaError, reason
 
 if TYPE_CHECKING:
-    from fastsa.profiler.profile import Profile
     from fastsa.profiler.recorder import Recorder
+    from fastsa.records.profile import Profile
 
 
 @click.command(
@@ -78,8 +78,8 @@ def main() -> None:
 def _accompany(keep_running: bool, module: bool, script: str, arguments: tuple[str, ...]) -> None:
     """Run the script on a rank that is not recorded."""
     quiet_torch()
-    from fastsa.profiler.script import StopScript, run_script
-    from fastsa.profiler.together import EndTogether
+    from fastsa.instrumentation.script import StopScript, run_script
+    from fastsa.instrumentation.synchronized_stop import EndTogether
 
     with suppress(StopScript), nullcontext() if keep_running else EndTogether():
         run_script(script, arguments, module=module, for_good=True)
@@ -100,9 +100,9 @@ def _profile(
         # change the working directory.
         store = opened.path
     quiet_torch()
+    from fastsa.instrumentation.script import StopScript, run_script
+    from fastsa.instrumentation.synchronized_stop import EndTogether
     from fastsa.profiler.recorder import Recorder
-    from fastsa.profiler.script import StopScript, run_script
-    from fastsa.profiler.together import EndTogether
 
     together = EndTogether()
     recorder = Recorder(

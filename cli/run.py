@@ -71,7 +71,7 @@ def _run(
     settings: Any, script: str, arguments: tuple[str, ...], module: bool, cupy_on_torch: bool
 ) -> None:
     quiet_torch()
-    from fastsa.profiler.script import run_script
+    from fastsa.instrumentation.script import run_script
     from fastsa.report import out_of_memory
     from fastsa.report.ran import ending, sharded
     from fastsa.runtime.job import Job, disabled

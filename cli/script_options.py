@@ -94,7 +94,7 @@ def cupy_pool(shared: bool) -> AbstractContextManager[object]:
     """What the script is to run in: CuPy on PyTorch's allocator if `shared`."""
     if not shared:
         return nullcontext()
-    from fastsa.profiler.cupy_memory import share_pool
+    from fastsa.instrumentation.allocators.cupy import share_pool
 
     return share_pool()
 

@@ -14,7 +14,7 @@ from fastsa.planner.graph import Graph
 
 if TYPE_CHECKING:
     from fastsa.cache.keys import PlanKey
-    from fastsa.profiler.profile import Profile
+    from fastsa.records.profile import Profile
 
 
 class Subject(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from fastsa.cache.keys import PlanKey
-from fastsa.profiler.nvml import Device
+from fastsa.instrumentation.nvml import Device
 
 VERSION = 1
 MAX_BYTES = 64 * 1024

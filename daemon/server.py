@@ -24,7 +24,7 @@ from fastsa.daemon import metrics, protocol
 from fastsa.daemon.place import Place, make_private, own_place
 from fastsa.daemon.protocol import Answer, Question
 from fastsa.errors import FastsaError, StoreUnusable
-from fastsa.profiler.nvml import Device, devices
+from fastsa.instrumentation.nvml import Device, devices
 
 LOOK_SECONDS = 2.0  # between two looks for requests that nobody has told of
 PUBLISH_SECONDS = 5.0  # between two writings of the metrics

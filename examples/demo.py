@@ -20,8 +20,8 @@ from step_times import StepTimes
 
 from fastsa.cache.store import Store
 from fastsa.planner.budget import format_bytes
-from fastsa.profiler.profile import Profile
-from fastsa.runtime.run import Run
+from fastsa.records.profile import Profile
+from fastsa.records.run import Run
 
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parent / ".demo"

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from fastsa.capture.data_parallel import computed
+from fastsa.capture.region import first_line
+from fastsa.instrumentation.device import device_name, versions
 from fastsa.planner.graph import Graph
-from fastsa.profiler.data_parallel import computed
-from fastsa.profiler.device import device_name, versions
-from fastsa.profiler.profile import DeviceUse, Fragmentation, OpTime, Profile, Region, StepPart
 from fastsa.profiler.recorded import Recorded
-from fastsa.profiler.region import first_line
-from fastsa.profiler.timeline import PHASES
+from fastsa.records.profile import DeviceUse, Fragmentation, OpTime, Profile, Region, StepPart
+from fastsa.records.timeline import PHASES
 
 
 def assemble(

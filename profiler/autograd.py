@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from fastsa.profiler.profile import Saved
-from fastsa.profiler.resident import Storage
+from fastsa.instrumentation.storages import Storage
+from fastsa.records.profile import Saved
 
 _FIELD = "_saved_"
 _PERSISTENT = ("parameter", "buffer", "optimizer")

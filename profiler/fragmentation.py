@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fastsa.profiler.profile import Fragmentation
+from fastsa.records.profile import Fragmentation
 
 
 def fragmentation(device: torch.device) -> Fragmentation | None:

@@ -15,11 +15,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
-from fastsa.profiler import cupy_memory
-from fastsa.profiler.autograd import saved_storages
-from fastsa.profiler.capture import rounded
-from fastsa.profiler.profile import Saved
-from fastsa.profiler.resident import (
+from fastsa.instrumentation.allocators import cupy as cupy_memory
+from fastsa.instrumentation.allocators.events import rounded
+from fastsa.instrumentation.storages import (
     Owners,
     Storage,
     live_bytes,
@@ -27,8 +25,10 @@ from fastsa.profiler.resident import (
     owners,
     storage_address,
 )
-from fastsa.profiler.threads import alone
-from fastsa.profiler.timeline import Allocation, Site, Timeline
+from fastsa.instrumentation.threads import alone
+from fastsa.profiler.autograd import saved_storages
+from fastsa.records.profile import Saved
+from fastsa.records.timeline import Allocation, Site, Timeline
 
 _MESSAGE = re.compile(
     r"DefaultCPUAllocator: (can't allocate memory|not enough memory)"

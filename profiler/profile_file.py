@@ -9,9 +9,10 @@ import msgspec
 from fastsa.errors import BadInput
 from fastsa.planner import files
 from fastsa.planner import graph as graphs
-from fastsa.profiler import profile_versions, snapshot
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import Allocation, Timeline
+from fastsa.profiler import snapshot
+from fastsa.records import profile_versions
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import Allocation, Timeline
 
 PICKLE = b"\x80"  # the first byte of every pickle of protocol 2 and later; no JSON begins so
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from fastsa.instrumentation.storages import Storage
 from fastsa.planner.budget import format_bytes
 from fastsa.profiler.autograd import Held
-from fastsa.profiler.profile import NodeTime, OpTime, Saved
-from fastsa.profiler.resident import Storage
-from fastsa.profiler.timeline import Timeline
 from fastsa.profiler.timeline_builder import Label, Labels, build
 from fastsa.profiler.trace import Block, NodeRun, Trace
+from fastsa.records.profile import NodeTime, OpTime, Saved
+from fastsa.records.timeline import Timeline
 
 
 @dataclass(frozen=True)

@@ -22,41 +22,42 @@ from torch import fx, nn
 from torch._dynamo.exc import TorchDynamoException
 from torch.optim import Optimizer
 
-from fastsa.errors import FastsaError, reason
-from fastsa.planner.graph import Graph
-from fastsa.profiler import minimum_budget as minimum
-from fastsa.profiler import profile as records
-from fastsa.profiler.accumulation import Accumulation
-from fastsa.profiler.allocator import Allocator, is_taken, recorder
-from fastsa.profiler.assembly import assemble, ending, model_name, signature
-from fastsa.profiler.calls import CallLog
-from fastsa.profiler.capturable import obstacle
-from fastsa.profiler.capture import Capture, capture, device_of, outside_op
-from fastsa.profiler.data_parallel import computed, in_one_piece
-from fastsa.profiler.device import device_name
-from fastsa.profiler.fragmentation import fragmentation
-from fastsa.profiler.hooks import BackwardCalls, Call, RootCalls, parameters
-from fastsa.profiler.in_place import (
+from fastsa.capture import minimum_budget as minimum
+from fastsa.capture.accumulation import Accumulation
+from fastsa.capture.calls import CallLog
+from fastsa.capture.capturable import obstacle
+from fastsa.capture.data_parallel import computed, in_one_piece
+from fastsa.capture.in_place import (
     compile_in_place,
     compiled_model,
     compiles_a_part,
     put_back,
 )
-from fastsa.profiler.nvml import DeviceWatch, watch
-from fastsa.profiler.out_of_memory import origin
-from fastsa.profiler.profile import Fragmentation, Profile
-from fastsa.profiler.recorded import Recorded
-from fastsa.profiler.recording import Recording
-from fastsa.profiler.region import (
+from fastsa.capture.joint_graph import Capture, capture, device_of, outside_op
+from fastsa.capture.op_timing import measure
+from fastsa.capture.region import (
     Region,
     compile_region,
     first_line,
 )
-from fastsa.profiler.script import StopScript, stop_script
+from fastsa.capture.step_graph import Part, step_graph
+from fastsa.errors import FastsaError, reason
+from fastsa.instrumentation.allocators import is_taken, recorder
+from fastsa.instrumentation.allocators.events import Allocator
+from fastsa.instrumentation.device import device_name
+from fastsa.instrumentation.module_hooks import BackwardCalls, Call, RootCalls, parameters
+from fastsa.instrumentation.nvml import DeviceWatch, watch
+from fastsa.instrumentation.script import StopScript, stop_script
+from fastsa.instrumentation.step_clock import StepClock
+from fastsa.planner.graph import Graph
+from fastsa.profiler.assembly import assemble, ending, model_name, signature
+from fastsa.profiler.fragmentation import fragmentation
+from fastsa.profiler.out_of_memory import origin
+from fastsa.profiler.recorded import Recorded
+from fastsa.profiler.recording import Recording
 from fastsa.profiler.shortage import snapshot_profile, with_minimum
-from fastsa.profiler.step_graph import Part, step_graph
-from fastsa.profiler.steps import StepClock
-from fastsa.profiler.timing import measure
+from fastsa.records import profile as records
+from fastsa.records.profile import Fragmentation, Profile
 
 FIRST, TIMED, RECORD, CAPTURE, OUTSIDE, DONE = 0, (1, 2), 3, 4, 5, 6
 MOST_PASSED = 16

@@ -12,13 +12,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from fastsa.profiler import cupy_memory
-from fastsa.profiler.autograd import Held, saved_storages
-from fastsa.profiler.cupy_memory import CupyAllocator
-from fastsa.profiler.garbage import no_collection
-from fastsa.profiler.kineto import refuse_second
-from fastsa.profiler.recorded import Recorded, Seen, recorded
-from fastsa.profiler.resident import (
+from fastsa.instrumentation.allocators import cupy as cupy_memory
+from fastsa.instrumentation.allocators.cupy import CupyAllocator
+from fastsa.instrumentation.garbage import no_collection
+from fastsa.instrumentation.kineto import refuse_second
+from fastsa.instrumentation.storages import (
     Deaths,
     live_bytes,
     live_storages,
@@ -27,7 +25,9 @@ from fastsa.profiler.resident import (
     owners,
     storage_address,
 )
-from fastsa.profiler.threads import alone
+from fastsa.instrumentation.threads import alone
+from fastsa.profiler.autograd import Held, saved_storages
+from fastsa.profiler.recorded import Recorded, Seen, recorded
 from fastsa.profiler.timeline_builder import Label
 from fastsa.profiler.trace import Block, Tracer
 

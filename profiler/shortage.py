@@ -6,12 +6,12 @@ import msgspec
 import torch
 from torch import nn
 
+from fastsa.capture.minimum_budget import Call, MinimumBudget, minimum_budget
+from fastsa.instrumentation.storages import pending_optimizer_bytes
 from fastsa.profiler.assembly import assemble
-from fastsa.profiler.minimum_budget import Call, MinimumBudget, minimum_budget
 from fastsa.profiler.out_of_memory import describe, requested_bytes, snapshot
-from fastsa.profiler.profile import Profile
 from fastsa.profiler.recorded import Recorded
-from fastsa.profiler.resident import pending_optimizer_bytes
+from fastsa.records.profile import Profile
 
 ONLY_ALIVE = "the script ran out of memory in a step that was not recorded: what was alive is here"
 

@@ -16,8 +16,8 @@ import msgspec
 
 from fastsa.errors import BadInput
 from fastsa.profiler import pickle_reader
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import CATEGORIES, Allocation, Category, Site, Timeline
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import CATEGORIES, Allocation, Category, Site, Timeline
 
 GRAIN = 512  # the CUDA caching allocator's
 MOST = (1 << 63) - 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fastsa.profiler.cupy_memory import OP as LIBRARY_OP
-from fastsa.profiler.resident import Storage
-from fastsa.profiler.timeline import Allocation, Category, Site, Timeline
+from fastsa.instrumentation.allocators.cupy import OP as LIBRARY_OP
+from fastsa.instrumentation.storages import Storage
 from fastsa.profiler.trace import Block
+from fastsa.records.timeline import Allocation, Category, Site, Timeline
 
 _RANK: dict[Category, int] = {
     "library": 5,

@@ -17,10 +17,10 @@ import torch
 from torch._C._autograd import DeviceType
 from torch._C._profiler import RecordScope, _EventType, _RecordFunctionFast
 
-from fastsa.profiler.garbage import no_collection
-from fastsa.profiler.kineto import Kineto
-from fastsa.profiler.program import Program
-from fastsa.profiler.timeline import Phase
+from fastsa.instrumentation.garbage import no_collection
+from fastsa.instrumentation.kineto import Kineto
+from fastsa.instrumentation.program import Program
+from fastsa.records.timeline import Phase
 
 SPAN = "fastsa:"
 FORWARD, BACKWARD, GONE = SPAN + "forward ", SPAN + "backward ", SPAN + "gone "

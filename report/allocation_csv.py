@@ -7,8 +7,8 @@ import io
 
 import msgspec
 
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import Site
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import Site
 from fastsa.report.text import printable
 
 NUMBERS = ("allocation", "bytes", "birth", "death", "birth_seconds", "death_seconds")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from fastsa.profiler.timeline import CATEGORIES, Timeline
+from fastsa.records.timeline import CATEGORIES, Timeline
 
 
 class Category(msgspec.Struct, frozen=True):

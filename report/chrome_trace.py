@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 import fastsa
-from fastsa.profiler.profile import Profile, Region
-from fastsa.profiler.timeline import CATEGORIES, Allocation, Timeline
+from fastsa.records.profile import Profile, Region
+from fastsa.records.timeline import CATEGORIES, Allocation, Timeline
 from fastsa.report.events import in_order
 
 SAMPLES = 5_000

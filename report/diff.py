@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import CATEGORIES
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import CATEGORIES
 from fastsa.report import text
 from fastsa.report.layout import Facts, Paragraph, Part, Table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fastsa.profiler.timeline import Timeline
+from fastsa.records.timeline import Timeline
 
 _BORN, _INDEX = 1 << 32, (1 << 32) - 1
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from fastsa.errors import BadInput
 from fastsa.planner.graph import Graph
-from fastsa.profiler.profile import Profile
+from fastsa.records.profile import Profile
 
 Format = Literal["graph", "profile", "json", "csv", "chrome-trace", "memory-viz"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from fastsa.profiler.profile import Profile
+from fastsa.records.profile import Profile
 from fastsa.report import text
 
 

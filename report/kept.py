@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from fastsa.planner.explain.groups import layers
-from fastsa.profiler.profile import Saved
+from fastsa.records.profile import Saved
 
 
 class SavedNode(msgspec.Struct, frozen=True):

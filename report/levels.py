@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from fastsa.profiler.timeline import CATEGORIES, Allocation, Phase, Timeline
+from fastsa.records.timeline import CATEGORIES, Allocation, Phase, Timeline
 
 MOST_MOMENTS = 1500
 _SHORTEST_PHASE = 0.01  # of the step: shorter stretches are noise between two phases

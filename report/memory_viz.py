@@ -13,8 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import fastsa
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import Allocation, Site
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import Allocation, Site
 from fastsa.report.events import in_order
 from fastsa.report.plain_pickle import START, STOP, Plain, PlainPickle, integer, listed
 

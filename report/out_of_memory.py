@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from fastsa.planner.budget import format_bytes
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import Allocation, Site, Timeline
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import Allocation, Site, Timeline
 from fastsa.report import text
 
 TOP = 5

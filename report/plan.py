@@ -11,13 +11,13 @@ import msgspec
 from fastsa.cache.store import StoredPlan
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Planner
+from fastsa.records.margin import Margin
+from fastsa.records.run import Run
+from fastsa.records.verdict import Verdict
 from fastsa.report import graph as graphs
 from fastsa.report import text
 from fastsa.report.graph import OpSummary
 from fastsa.report.layout import Facts, Part, Table
-from fastsa.runtime.margin import Margin
-from fastsa.runtime.run import Run
-from fastsa.runtime.verdict import Verdict
 
 TOP = 10
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from fastsa.profiler.profile import Fragmentation, Profile, StepPart
+from fastsa.records.profile import Fragmentation, Profile, StepPart
 from fastsa.report import at_peak, kept, levels, times
 from fastsa.report.at_peak import Block, Category, SourceLine
 from fastsa.report.kept import KeptModule, SavedNode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fastsa.profiler.timeline import PHASES
+from fastsa.records.timeline import PHASES
 from fastsa.report import text
 from fastsa.report.kept import KeptModule
 from fastsa.report.layout import Facts, Paragraph, Table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fastsa.profiler.timeline import CATEGORIES
+from fastsa.records.timeline import CATEGORIES
 from fastsa.report import profile_tables as tables
 from fastsa.report import text
 from fastsa.report.layout import Area, Curve, Part, Table

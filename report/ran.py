@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastsa.planner.budget import format_bytes
+from fastsa.records.run import Run
 from fastsa.runtime.decision import Decision
-from fastsa.runtime.run import Run
 
 ENOUGH = 8  # steps in which both are measured unless something is in the way
 

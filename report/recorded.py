@@ -10,7 +10,7 @@ from fastsa.planner.explain.order import Order
 from fastsa.planner.graph import Graph
 from fastsa.planner.native import native
 from fastsa.planner.step import OUTSIDE_TARGET
-from fastsa.profiler.profile import Profile
+from fastsa.records.profile import Profile
 
 WORTH_SAYING = 0.25  # of the peak
 

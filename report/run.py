@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
+from fastsa.records.run import Run
 from fastsa.report import text
 from fastsa.report.layout import Facts, Part, Table
-from fastsa.runtime.run import Run
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):

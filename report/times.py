@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 
 from fastsa.planner.explain.groups import layers
-from fastsa.profiler.profile import NodeTime, OpTime, Profile
-from fastsa.profiler.timeline import PHASES, Phase
+from fastsa.records.profile import NodeTime, OpTime, Profile
+from fastsa.records.timeline import PHASES, Phase
 
 Origin = Literal["step", "alone"]
 

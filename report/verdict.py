@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
+from fastsa.records.verdict import Difference, Verdict
 from fastsa.report import text
 from fastsa.report.layout import Facts, Part, Table
-from fastsa.runtime.verdict import Difference, Verdict
 
 NOT_MEASURED = "not measured"
 

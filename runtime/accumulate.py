@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from fastsa.profiler.accumulation import Accumulation
+from fastsa.capture.accumulation import Accumulation
 
 
 class _Running(threading.local):

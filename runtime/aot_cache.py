@@ -32,8 +32,8 @@ from torch.fx._graph_pickler import GraphPickler, Options
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from fastsa import __version__
-from fastsa.profiler.region import Boxed, Part, Region, code
-from fastsa.profiler.tangents import tangent
+from fastsa.capture.region import Boxed, Part, Region, code
+from fastsa.capture.tangents import tangent
 from fastsa.runtime.accumulate import accumulate
 
 _OURS = {"fastsa.accumulate": accumulate, "fastsa.tangent": tangent}

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from fastsa.profiler.allocator import Allocator, Event, is_taken, net, peak_delta, recorder
-from fastsa.profiler.cupy_memory import CupyAllocator
-from fastsa.profiler.resident import live_bytes
+from fastsa.instrumentation.allocators import is_taken, recorder
+from fastsa.instrumentation.allocators.cupy import CupyAllocator
+from fastsa.instrumentation.allocators.events import Allocator, Event, net, peak_delta
+from fastsa.instrumentation.storages import live_bytes
 
 LEAD_IN, RECORD = 1, 2
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from itertools import zip_longest
 
+from fastsa.records.verdict import Against, Difference
 from fastsa.runtime.trace import OpPlace, Trace
-from fastsa.runtime.verdict import Against, Difference
 
 UNSEEN = "none that the script sees"
 

@@ -11,7 +11,10 @@ import torch
 from fastsa.cache.keys import PlanKey
 from fastsa.cache.sharing import sharing
 from fastsa.cache.store import Store
+from fastsa.capture.generators import state_bytes
 from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget
+from fastsa.instrumentation.device import available_bytes, device_name, versions
+from fastsa.instrumentation.storages import live_bytes
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
@@ -19,9 +22,6 @@ from fastsa.planner.solve import PLANNER_VERSION, certify, plan
 from fastsa.planner.step import OUTSIDE_TARGET, region_names, step_order
 from fastsa.planner.tied import is_tied
 from fastsa.planner.validation import validate
-from fastsa.profiler.device import available_bytes, device_name, versions
-from fastsa.profiler.generators import state_bytes
-from fastsa.profiler.resident import live_bytes
 from fastsa.runtime.background import background
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.settings import Settings

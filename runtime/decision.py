@@ -9,7 +9,7 @@ import msgspec
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.planner.step import Order, calls_of, region_graph, region_names, region_order
-from fastsa.runtime.verdict import Verdict
+from fastsa.records.verdict import Verdict
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -9,9 +9,9 @@ import torch
 from torch import fx
 
 from fastsa import config
+from fastsa.capture.region import Region, compile_region
 from fastsa.errors import BadInput, warn
 from fastsa.profiler.assembly import signature
-from fastsa.profiler.region import Region, compile_region
 from fastsa.runtime.job import Job, disabled
 from fastsa.runtime.settings import Settings, from_options
 

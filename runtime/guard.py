@@ -11,8 +11,8 @@ import msgspec
 from fastsa.cache.store import Store
 from fastsa.errors import StoreUnusable
 from fastsa.planner.budget import format_bytes
+from fastsa.records.margin import Margin, grown, tolerance
 from fastsa.runtime.decision import Decision
-from fastsa.runtime.margin import Margin, grown, tolerance
 
 
 class Guard:

@@ -15,25 +15,25 @@ from torch import fx, nn
 
 from fastsa.cache.sharing import sharing
 from fastsa.cache.store import Store
+from fastsa.capture.accumulation import has_gradient
+from fastsa.capture.joint_graph import Capture
+from fastsa.capture.region import Region, compile_region, covers_frame
+from fastsa.capture.step_graph import Part
 from fastsa.errors import InfeasibleBudget, StoreUnusable, reason, warn
+from fastsa.instrumentation.interruption import interruptible
+from fastsa.instrumentation.module_hooks import parameters
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import Order, region_names
 from fastsa.planner.validation import validate_order
-from fastsa.profiler.accumulation import has_gradient
-from fastsa.profiler.capture import Capture
-from fastsa.profiler.hooks import parameters
-from fastsa.profiler.interruption import interruptible
-from fastsa.profiler.region import Region, compile_region, covers_frame
-from fastsa.profiler.step_graph import Part
+from fastsa.records.margin import TOLERANCE_SHARE
+from fastsa.records.run import Run
 from fastsa.runtime.check import StepCheck
 from fastsa.runtime.decider import ALONE, Needs, decide, keep_for, provisional
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.guard import Guard
-from fastsa.runtime.margin import TOLERANCE_SHARE
 from fastsa.runtime.planned_region import PlannedRegion
 from fastsa.runtime.ranks import Ranks
-from fastsa.runtime.run import Run
 from fastsa.runtime.settings import OFF, Settings
 from fastsa.runtime.shapes import Shapes
 from fastsa.runtime.start import compile_planned

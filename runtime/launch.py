@@ -12,14 +12,14 @@ from torch._dynamo import config as dynamo_config
 from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.exc import TorchDynamoException
 
+from fastsa.capture.capturable import is_untraceable
+from fastsa.capture.data_parallel import computed, in_one_piece, is_sharded
+from fastsa.capture.in_place import compile_in_place, compiled_model, is_compiled, put_back
+from fastsa.capture.region import begun, first_line, next_frame
+from fastsa.instrumentation.interruption import interruptible_tracing
+from fastsa.instrumentation.module_hooks import Call, RootCalls
+from fastsa.instrumentation.script import StopScript, run_script
 from fastsa.profiler.assembly import model_name, signature
-from fastsa.profiler.capturable import is_untraceable
-from fastsa.profiler.data_parallel import computed, in_one_piece, is_sharded
-from fastsa.profiler.hooks import Call, RootCalls
-from fastsa.profiler.in_place import compile_in_place, compiled_model, is_compiled, put_back
-from fastsa.profiler.interruption import interruptible_tracing
-from fastsa.profiler.region import begun, first_line, next_frame
-from fastsa.profiler.script import StopScript, run_script
 from fastsa.runtime.job import Job
 from fastsa.runtime.out_of_memory import Shortage, shortage
 

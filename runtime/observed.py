@@ -19,12 +19,12 @@ import msgspec
 import torch
 from torch import fx, nn
 
+from fastsa.capture.region import Region, compile_region
 from fastsa.errors import FastsaError
+from fastsa.instrumentation.device import device_name, versions
+from fastsa.instrumentation.module_hooks import Call
+from fastsa.instrumentation.script import StopScript
 from fastsa.planner.budget import parse
-from fastsa.profiler.device import device_name, versions
-from fastsa.profiler.hooks import Call
-from fastsa.profiler.region import Region, compile_region
-from fastsa.profiler.script import StopScript
 from fastsa.runtime.check import RECORD, StepCheck
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.job import Job
@@ -190,7 +190,7 @@ def seed() -> None:
 def _cupy_pool(shared: bool) -> AbstractContextManager[object]:
     if not shared:
         return nullcontext()
-    from fastsa.profiler.cupy_memory import share_pool
+    from fastsa.instrumentation.allocators.cupy import share_pool
 
     return share_pool()
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from fastsa.profiler.hooks import BackwardCalls
-from fastsa.profiler.script import StopScript
-from fastsa.profiler.steps import StepClock
+from fastsa.instrumentation.module_hooks import BackwardCalls
+from fastsa.instrumentation.script import StopScript
+from fastsa.instrumentation.step_clock import StepClock
 from fastsa.runtime.digest import digest
 from fastsa.runtime.trace import Observed
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch._prims.rng_prims import run_and_save_rng_state
 
-from fastsa.profiler.capture import is_folded
-from fastsa.profiler.region import Modules, Region
-from fastsa.profiler.source import module_path, source_line
+from fastsa.capture.joint_graph import is_folded
+from fastsa.capture.region import Modules, Region
+from fastsa.capture.source import module_path, source_line
 from fastsa.runtime.digest import digest
 from fastsa.runtime.trace import OpPlace, OpRun
 

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from fastsa.cache.store import Store
+from fastsa.capture.minimum_budget import MinimumBudget, smallest
 from fastsa.errors import StoreUnusable, reason
-from fastsa.profiler.device import device_name, versions
-from fastsa.profiler.minimum_budget import MinimumBudget, smallest
+from fastsa.instrumentation.device import device_name, versions
 from fastsa.profiler.out_of_memory import describe, origin, requested_bytes, snapshot
-from fastsa.profiler.profile import Profile
+from fastsa.records.profile import Profile
 from fastsa.runtime.job import Job
 
 ONLY_ALIVE = "the script ran out of memory: only what was alive then is here"

@@ -17,11 +17,8 @@ from torch._functorch.partitioners import _extract_fwd_bwd_modules
 from torch.fx.node import Argument
 from torch.utils import _pytree as pytree
 
-from fastsa.errors import IllegalPlan
-from fastsa.planner.plan import Plan
-from fastsa.planner.step import Order
-from fastsa.profiler.accumulation import Accumulation
-from fastsa.profiler.capture import (
+from fastsa.capture.accumulation import Accumulation
+from fastsa.capture.joint_graph import (
     BACKWARD,
     FORWARD,
     OUTSIDE,
@@ -31,6 +28,9 @@ from fastsa.profiler.capture import (
     is_tangent,
     only_updates_statistics,
 )
+from fastsa.errors import IllegalPlan
+from fastsa.planner.plan import Plan
+from fastsa.planner.step import Order
 from fastsa.runtime import rng
 from fastsa.runtime.accumulate import accumulate
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx
 
+from fastsa.capture.accumulation import Accumulation, accumulated_values, has_gradient
+from fastsa.capture.calls import CallLog
+from fastsa.capture.joint_graph import Capture, capture, device_of, outside_op
+from fastsa.capture.region import Modules, Region
 from fastsa.errors import InfeasibleBudget, reason
-from fastsa.profiler.accumulation import Accumulation, accumulated_values, has_gradient
-from fastsa.profiler.calls import CallLog
-from fastsa.profiler.capture import Capture, capture, device_of, outside_op
-from fastsa.profiler.device import device_name
-from fastsa.profiler.region import Modules, Region
+from fastsa.instrumentation.device import device_name
 from fastsa.runtime import accumulate
 from fastsa.runtime.aot_cache import Lookup
 from fastsa.runtime.decision import Decision

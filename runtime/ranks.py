@@ -22,15 +22,15 @@ from typing import Protocol
 import msgspec
 import torch
 
+from fastsa.capture.joint_graph import OUTSIDE
 from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget, reason
+from fastsa.instrumentation.device import available_bytes
+from fastsa.instrumentation.rank_store import Board, find_board
+from fastsa.instrumentation.storages import live_bytes, pending_optimizer_bytes
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import calls_of, region_names, segments_of
 from fastsa.planner.validation import validate
-from fastsa.profiler.board import Board, find_board
-from fastsa.profiler.capture import OUTSIDE
-from fastsa.profiler.device import available_bytes
-from fastsa.profiler.resident import live_bytes, pending_optimizer_bytes
 from fastsa.runtime.decider import ALONE, Needs
 from fastsa.runtime.decision import Decision
 

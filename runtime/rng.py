@@ -16,8 +16,8 @@ from torch._prims.rng_prims import run_and_save_rng_state, run_with_rng_state
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.node import Argument
 
+from fastsa.capture.joint_graph import tensors
 from fastsa.errors import CaptureFailed
-from fastsa.profiler.capture import tensors
 
 
 def first_run(graph: fx.Graph, copied: fx.Node) -> tuple[fx.Node, fx.Node]:

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import msgspec
 
 from fastsa.errors import FastsaError
+from fastsa.records.verdict import Difference, Verdict
 from fastsa.runtime import comparison
 from fastsa.runtime.trace import Assignment, Mode, PlanUsed, Trace
-from fastsa.runtime.verdict import Difference, Verdict
 
 QUIET = {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONHASHSEED": "0"}
 LAST_WORDS = 20  # lines of what a failed script said

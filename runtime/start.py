@@ -10,8 +10,8 @@ from torch import fx
 
 from fastsa.cache.starts import Start, Starts
 from fastsa.cache.store import Store
+from fastsa.capture.region import compile_region
 from fastsa.errors import FastsaError
-from fastsa.profiler.region import compile_region
 from fastsa.runtime import aot_cache
 from fastsa.runtime.aot_cache import Lookup, Made
 from fastsa.runtime.decider import recall

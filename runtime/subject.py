@@ -10,14 +10,14 @@ import torch
 
 from fastsa.cache.sharing import sharing
 from fastsa.cache.store import ProfileSummary, Store
+from fastsa.capture.accumulation import accumulating
+from fastsa.capture.joint_graph import Capture
+from fastsa.capture.op_timing import measure
 from fastsa.errors import StoreUnusable, warn
+from fastsa.instrumentation.device import device_name
+from fastsa.instrumentation.storages import live_bytes, pending_optimizer_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import region_names
-from fastsa.profiler.accumulation import accumulating
-from fastsa.profiler.capture import Capture
-from fastsa.profiler.device import device_name
-from fastsa.profiler.resident import live_bytes, pending_optimizer_bytes
-from fastsa.profiler.timing import measure
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from fastsa.capture.calls import CallLog
+from fastsa.capture.region import Region
+from fastsa.capture.step_graph import Part, step_graph
+from fastsa.instrumentation.allocators.events import Allocator
+from fastsa.instrumentation.step_clock import StepClock
 from fastsa.planner.graph import Graph
-from fastsa.profiler.allocator import Allocator
-from fastsa.profiler.calls import CallLog
-from fastsa.profiler.region import Region
-from fastsa.profiler.step_graph import Part, step_graph
-from fastsa.profiler.steps import StepClock
 from fastsa.runtime.check import StepCheck
 
 

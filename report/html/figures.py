@@ -10,8 +10,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from fastsa.planner.plan import Plan
-from fastsa.profiler.profile import DeviceUse
-from fastsa.profiler.timeline import PHASES
+from fastsa.records.profile import DeviceUse
+from fastsa.records.timeline import PHASES
 from fastsa.report import text
 from fastsa.report.html import axis
 from fastsa.report.html.peak_tree import Tile

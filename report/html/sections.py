@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastsa.planner.plan import Plan
-from fastsa.profiler.profile import DeviceUse
-from fastsa.profiler.timeline import CATEGORIES, PHASES, Timeline
+from fastsa.records.profile import DeviceUse
+from fastsa.records.timeline import CATEGORIES, PHASES, Timeline
 from fastsa.report import at_peak, profile_tables, text
 from fastsa.report import curve as curves
 from fastsa.report.html import figures, peak_tree, tables, timeline_figure

@@ -8,8 +8,8 @@ import msgspec
 
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
-from fastsa.profiler.profile import Profile
-from fastsa.runtime.run import Run
+from fastsa.records.profile import Profile
+from fastsa.records.run import Run
 
 
 class PlanUse(msgspec.Struct, frozen=True):

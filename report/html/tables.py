@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fastsa.profiler.timeline import CATEGORIES
+from fastsa.records.timeline import CATEGORIES
 from fastsa.report.html.markup import Markup, element, joined
 from fastsa.report.layout import Facts, Table
 

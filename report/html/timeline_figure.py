@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastsa.profiler.timeline import CATEGORIES, Timeline
+from fastsa.records.timeline import CATEGORIES, Timeline
 from fastsa.report import text
 from fastsa.report.html import axis
 from fastsa.report.html.figures import Settings, colour, figure, hover, scale

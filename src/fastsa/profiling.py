@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from fastsa.profiler.hooks import Call
-    from fastsa.profiler.profile import Profile
+    from fastsa.instrumentation.module_hooks import Call
     from fastsa.profiler.recording import Recording
+    from fastsa.records.profile import Profile
 
 HINT = "see docs/profiler.md for what can be recorded"
 
@@ -83,7 +83,7 @@ class Session(Profiled):
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
         import fastsa.profiler.assembly  # noqa: F401  an import would be in the recording
-        from fastsa.profiler.hooks import BackwardCalls, RootCalls
+        from fastsa.instrumentation.module_hooks import BackwardCalls, RootCalls
         from fastsa.profiler.recording import Recording
 
         try:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from fastsa.profiler.capture import capture
-from fastsa.profiler.region import Modules, compile_region
+from fastsa.capture.joint_graph import capture
+from fastsa.capture.region import Modules, compile_region
 from fastsa.runtime import accumulate
 from fastsa.runtime.partition import partition
 from support.compiled import WithPlan

@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastsa.cache.keys import PlanKey
 from fastsa.planner.graph import Graph, Op, Segment, Value
 from fastsa.planner.plan import Plan, Planner, Status
-from fastsa.profiler.profile import Profile, Region, Saved
-from fastsa.profiler.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
-from fastsa.runtime.margin import Margin
-from fastsa.runtime.run import Run
-from fastsa.runtime.verdict import Verdict
+from fastsa.records.margin import Margin
+from fastsa.records.profile import Profile, Region, Saved
+from fastsa.records.run import Run
+from fastsa.records.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
+from fastsa.records.verdict import Verdict
 
 DEVICE = "Test Device 1"
 KIB = 1024

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import fx
 
-from fastsa.profiler.capture import Capture, capture
-from fastsa.profiler.region import Modules, Region, compile_region
+from fastsa.capture.joint_graph import Capture, capture
+from fastsa.capture.region import Modules, Region, compile_region
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from fastsa.capture.joint_graph import Capture, capture
+from fastsa.capture.region import Modules, Region, compile_region
 from fastsa.planner.plan import Plan
 from fastsa.planner.validation import validate
-from fastsa.profiler.capture import Capture, capture
-from fastsa.profiler.region import Modules, Region, compile_region
 from fastsa.runtime.partition import partition
 from support.models import Case
 

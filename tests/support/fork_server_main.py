@@ -28,7 +28,7 @@ MODULES = (
     "fastsa.daemon.client",
     "fastsa.planner.explain.peak",
     "fastsa.profiler.recorder",
-    "fastsa.profiler.together",
+    "fastsa.instrumentation.synchronized_stop",
     "fastsa.report.out_of_memory",
     "fastsa.report.profile_text",
     "fastsa.report.ran",

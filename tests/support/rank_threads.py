@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 import torch.distributed as dist
 
-from fastsa.profiler.board import Board
+from fastsa.instrumentation.rank_store import Board
 
 T = TypeVar("T")
 HANG_SECONDS = 120.0
@@ -47,7 +47,7 @@ class RankThreads:
         if in_turn:
             self._turn = _InTurn.turn = threading.Lock()
         self._here = threading.local()
-        for module in ("fastsa.runtime.ranks", "fastsa.profiler.together"):
+        for module in ("fastsa.runtime.ranks", "fastsa.instrumentation.synchronized_stop"):
             monkeypatch.setattr(f"{module}.find_board", self._find_board)
 
     def _find_board(self, name: str) -> Board | None:

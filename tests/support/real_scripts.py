@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fastsa.cache.store import Store
-from fastsa.runtime.run import Run
+from fastsa.records.run import Run
 from support.fork_server import Done
 from support.sandbox import CliSandbox
 

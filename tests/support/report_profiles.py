@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fastsa.planner.graph import Graph
-from fastsa.profiler.profile import (
+from fastsa.records.profile import (
     DeviceSample,
     DeviceUse,
     Fragmentation,
@@ -16,7 +16,7 @@ from fastsa.profiler.profile import (
     Saved,
     StepPart,
 )
-from fastsa.profiler.timeline import Allocation, Category, Phase, Site, Timeline
+from fastsa.records.timeline import Allocation, Category, Phase, Site, Timeline
 from support import builders
 
 MIB = 1 << 20

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from fastsa.planner.graph import Graph
-from fastsa.profiler.profile import (
+from fastsa.records.profile import (
     DeviceSample,
     DeviceUse,
     Fragmentation,
@@ -18,7 +18,7 @@ from fastsa.profiler.profile import (
     Saved,
     StepPart,
 )
-from fastsa.profiler.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
+from fastsa.records.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
 from support import builders
 
 KIB = 1024

@@ -7,7 +7,7 @@ import re
 import pytest
 from msgspec import Struct
 
-from fastsa.profiler import profile, timeline
+from fastsa.records import profile, timeline
 from support.paths import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

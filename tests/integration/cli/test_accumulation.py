@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fastsa.cache.store import Store
-from fastsa.runtime.run import Run
+from fastsa.records.run import Run
 from support.fork_server import Done
 from support.sandbox import CliSandbox, steps
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fastsa.cache.store import Store
-from fastsa.runtime.verdict import Verdict
+from fastsa.records.verdict import Verdict
 from support.commands import only_json
 from support.fork_server import Done
 from support.paths import SUPPORT

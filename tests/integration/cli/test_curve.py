@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from fastsa.cache.store import Store
+from fastsa.capture.generators import state_bytes
 from fastsa.planner import curve as curves
 from fastsa.planner.curve import Curve
 from fastsa.planner.plan import Plan
-from fastsa.profiler.generators import state_bytes
 from support.sandbox import CliSandbox
 
 STATES = 64 * 1024  # bytes: more than the states of the generators that plain.py draws from

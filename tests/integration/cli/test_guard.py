@@ -14,8 +14,8 @@ import pytest
 from fastsa.cache.starts import Starts
 from fastsa.cache.store import Store
 from fastsa.planner.budget import parse
-from fastsa.runtime.margin import Margin
-from fastsa.runtime.run import Run
+from fastsa.records.margin import Margin
+from fastsa.records.run import Run
 from support.fork_server import Done
 from support.sandbox import CliSandbox
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from fastsa.cache.store import Store
-from fastsa.profiler.profile import Profile
+from fastsa.records.profile import Profile
 from support.fork_server import Done
 from support.sandbox import CliSandbox, steps
 

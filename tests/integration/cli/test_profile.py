@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from fastsa.cache.store import Store
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import Timeline
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import Timeline
 from support.commands import only_json
 from support.fork_server import Done
 from support.paths import INSTALLED, SCRIPTS

@@ -10,7 +10,7 @@ import pytest
 from fastsa.cache.store import Store
 from fastsa.planner.step import region_names
 from fastsa.planner.tied import is_tied, tied_names
-from fastsa.runtime.run import Run
+from fastsa.records.run import Run
 from support.fork_server import Done
 from support.sandbox import CliSandbox, steps
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from fastsa.cache.store import Store
-from fastsa.runtime.run import Run
+from fastsa.records.run import Run
 from support.fork_server import Done
 from support.paths import SCRIPTS
 from support.sandbox import CliSandbox, steps

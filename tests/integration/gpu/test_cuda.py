@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from train_gpt import GPT
 
-from fastsa.profiler.allocator import net, peak_delta
-from fastsa.profiler.cuda_allocator import CudaAllocator
+from fastsa.instrumentation.allocators.cuda import CudaAllocator
+from fastsa.instrumentation.allocators.events import net, peak_delta
 
 pytestmark = [
     pytest.mark.gpu,

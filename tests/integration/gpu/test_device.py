@@ -10,19 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from fastsa.profiler.allocator import net, peak_delta
-from fastsa.profiler.cupy_memory import CupyAllocator, share_pool
-from fastsa.profiler.cupy_memory import live_bytes as cupy_bytes
+from fastsa.capture.minimum_budget import Call, minimum_budget
+from fastsa.instrumentation.allocators.cupy import CupyAllocator, share_pool
+from fastsa.instrumentation.allocators.cupy import live_bytes as cupy_bytes
+from fastsa.instrumentation.allocators.events import net, peak_delta
+from fastsa.instrumentation.nvml import watch
+from fastsa.instrumentation.storages import live_bytes
 from fastsa.profiler.fragmentation import fragmentation
-from fastsa.profiler.minimum_budget import Call, minimum_budget
-from fastsa.profiler.nvml import watch
 from fastsa.profiler.out_of_memory import (
     describe,
     is_out_of_memory,
     requested_bytes,
     snapshot,
 )
-from fastsa.profiler.resident import live_bytes
 
 pytestmark = [
     pytest.mark.gpu,

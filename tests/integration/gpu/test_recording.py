@@ -9,8 +9,8 @@ import torch
 from train_gpt import GPT
 
 import fastsa
-from fastsa.profiler.profile import Profile
 from fastsa.profiler.snapshot import read
+from fastsa.records.profile import Profile
 
 pytestmark = [
     pytest.mark.gpu,

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from fastsa.capture.joint_graph import BACKWARD, FORWARD, OUTSIDE, Capture
+from fastsa.capture.op_timing import measure
+from fastsa.instrumentation.storages import live_bytes, optimizers, pending_optimizer_bytes
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Op
-from fastsa.profiler.capture import BACKWARD, FORWARD, OUTSIDE, Capture
-from fastsa.profiler.resident import live_bytes, optimizers, pending_optimizer_bytes
-from fastsa.profiler.timing import measure
 from support.capturing import capture_of
 from support.models import CASES, BufferReader, TinyGPT, TinyResNet
 from support.paths import SUPPORT

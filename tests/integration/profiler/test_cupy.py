@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from fastsa.profiler import cupy_memory
-from fastsa.profiler.allocator import net, peak_delta
-from fastsa.profiler.cupy_memory import CupyAllocator, share_pool
+from fastsa.instrumentation.allocators import cupy as cupy_memory
+from fastsa.instrumentation.allocators.cupy import CupyAllocator, share_pool
+from fastsa.instrumentation.allocators.events import net, peak_delta
 from support.sandbox import CliSandbox
 
 cupy = pytest.importorskip("cupy")
@@ -136,7 +136,7 @@ class TestLater:
         out = python(
             """
 import sys, torch
-from fastsa.profiler.cupy_memory import CupyAllocator
+from fastsa.instrumentation.allocators.cupy import CupyAllocator
 finders = list(sys.meta_path)
 with CupyAllocator(torch.device("cuda:0")) as allocator:
     assert "cupy" not in sys.modules
@@ -154,7 +154,7 @@ print(sys.meta_path == finders, type(cupy.__loader__).__name__, type(cupy.__spec
         out = python(
             """
 import sys, torch
-from fastsa.profiler import cupy_memory
+from fastsa.instrumentation.allocators import cupy as cupy_memory
 finders = list(sys.meta_path)
 with cupy_memory.CupyAllocator(torch.device("cuda:0")) as allocator, cupy_memory.share_pool():
     allocator.join()
@@ -169,7 +169,7 @@ print(allocator.events, "cupy" in sys.modules, sys.meta_path == finders)
         out = python(
             """
 import sys
-from fastsa.profiler.cupy_memory import share_pool
+from fastsa.instrumentation.allocators.cupy import share_pool
 sys.meta_path[:] = [finder for finder in sys.meta_path if "Path" not in str(finder)]
 with share_pool():
     try:
@@ -188,7 +188,7 @@ with share_pool():
             """
 import sys
 sys.path.insert(0, ".")
-from fastsa.profiler.cupy_memory import share_pool
+from fastsa.instrumentation.allocators.cupy import share_pool
 with share_pool():
     for attempt in range(2):
         try:

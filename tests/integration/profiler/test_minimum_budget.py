@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._dynamo import eval_frame
 from torch.nn import functional as F
 
-from fastsa.profiler.minimum_budget import Call, MinimumBudget, minimum_budget
+from fastsa.capture.minimum_budget import Call, MinimumBudget, minimum_budget
 from scripts.tiny import Net
 
 MIB = 2**20
@@ -53,8 +53,8 @@ def of(module: nn.Module, *args: Any, resident: int = 0, **kwargs: Any) -> Minim
 
 def measured_peak(step: Callable[[], object]) -> int:
     """Highest bytes of one plain step above its start, by the allocator's own events."""
-    from fastsa.profiler.allocator import peak_delta
-    from fastsa.profiler.cpu_allocator import CpuAllocator
+    from fastsa.instrumentation.allocators.cpu import CpuAllocator
+    from fastsa.instrumentation.allocators.events import peak_delta
 
     step()
     with CpuAllocator() as allocator:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from fastsa.profiler.nvml import watch
+from fastsa.instrumentation.nvml import watch
 from support.paths import SUPPORT
 
 MIB = 2**20
 
 PROGRAM = """
 import json, sys, threading
-from fastsa.profiler.nvml import Card, DeviceWatch
+from fastsa.instrumentation.nvml import Card, DeviceWatch
 before = sorted(set(sys.modules) & {"pynvml", "torch"})
 options = json.loads(sys.argv[1])
 wanted, samples, enough = options.pop("samples", 2), [], threading.Event()
@@ -43,8 +43,8 @@ print(json.dumps({
 
 ALONE = """
 import time
-from fastsa.profiler.nvml import Card, DeviceWatch
-from fastsa.profiler.threads import alone, harmless
+from fastsa.instrumentation.nvml import Card, DeviceWatch
+from fastsa.instrumentation.threads import alone, harmless
 calls = []
 def busy():
     calls.append(0)
@@ -63,7 +63,7 @@ print(seen, harmless, len(watch.use.samples) >= 20)
 
 FORKS = """
 import os, sys, time
-from fastsa.profiler.nvml import Card, DeviceWatch
+from fastsa.instrumentation.nvml import Card, DeviceWatch
 with DeviceWatch(Card("1", "?"), lambda: 0, period_seconds=0.0001) as watch:
     time.sleep(0.05)
     children = [os.fork() for _ in range(1)]
@@ -106,7 +106,7 @@ def watched(
 
 
 DEVICES = """
-from fastsa.profiler.nvml import devices
+from fastsa.instrumentation.nvml import devices
 print([(d.index, d.name, d.used_bytes >> 20, d.processes) for d in devices()])
 """
 

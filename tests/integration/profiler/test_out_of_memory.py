@@ -21,7 +21,7 @@ from fastsa.profiler.out_of_memory import (
     requested_bytes,
     snapshot,
 )
-from fastsa.profiler.timeline import Timeline
+from fastsa.records.timeline import Timeline
 
 CPU = torch.device("cpu")
 PETABYTE = 1 << 50

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 import fastsa
 from fastsa.cache.store import Store
 from fastsa.errors import FastsaError, FastsaWarning
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import Site
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import Site
 
 FLOAT = 4
 ROWS, WIDTH = 64, 32

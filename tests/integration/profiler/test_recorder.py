@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from fastsa.profiler.allocator import net, peak_delta
-from fastsa.profiler.cpu_allocator import CpuAllocator
-from fastsa.profiler.profile import Profile
+from fastsa.instrumentation.allocators.cpu import CpuAllocator
+from fastsa.instrumentation.allocators.events import net, peak_delta
+from fastsa.instrumentation.script import StopScript
+from fastsa.instrumentation.step_clock import StepClock
 from fastsa.profiler.recorder import DONE, Recorder
 from fastsa.profiler.recording import COMPILES
-from fastsa.profiler.script import StopScript
-from fastsa.profiler.steps import StepClock
+from fastsa.records.profile import Profile
 from support.models import CASES
 from support.random_plans import peak
 

@@ -13,11 +13,11 @@ from torch import Tensor, fx, nn
 from torch._dynamo import config as dynamo_config
 from torch.nn.parallel import DistributedDataParallel
 
-from fastsa.profiler.board import find_board
-from fastsa.profiler.capture import Capture, capture
-from fastsa.profiler.data_parallel import computed, in_one_piece, is_sharded
-from fastsa.profiler.region import Modules, Region, compile_region
-from fastsa.profiler.timing import measure
+from fastsa.capture.data_parallel import computed, in_one_piece, is_sharded
+from fastsa.capture.joint_graph import Capture, capture
+from fastsa.capture.op_timing import measure
+from fastsa.capture.region import Modules, Region, compile_region
+from fastsa.instrumentation.rank_store import find_board
 from fastsa.runtime.partition import partition
 from support.random_plans import random_plan
 

@@ -18,10 +18,10 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
+from fastsa.capture.region import Modules, Region, compile_region
 from fastsa.errors import FastsaWarning, InfeasibleBudget
 from fastsa.planner.budget import parse
 from fastsa.planner.solve import plan
-from fastsa.profiler.region import Modules, Region, compile_region
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.job import Job
 from fastsa.runtime.partition import partition

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 import torch
 
+from fastsa.capture.joint_graph import Capture
 from fastsa.planner.plan import Plan
-from fastsa.profiler.capture import Capture
 from support.compiled import Bits, WithPlan, same, train, unplanned
 from support.models import CASES
 from support.random_plans import random_plan

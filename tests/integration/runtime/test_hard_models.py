@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastsa.capture.region import Region
 from fastsa.errors import CaptureFailed
-from fastsa.profiler.region import Region
 from support.compiled import WithPlan, same, unplanned
 from support.hard_models import HARD, Hard, HardCase
 from support.random_plans import random_plan

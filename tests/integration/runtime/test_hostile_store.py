@@ -14,10 +14,10 @@ from torch import Tensor
 from fastsa.cache.keys import PlanKey, bare
 from fastsa.cache.store import Store
 from fastsa.errors import FastsaWarning
+from fastsa.instrumentation.device import device_name, versions
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.planner.solve import PLANNER_VERSION
-from fastsa.profiler.device import device_name, versions
 from fastsa.runtime import backend, job
 from fastsa.runtime.dynamo_backend import _jobs
 from support.hard_models import Hard, add_noise, batch

@@ -18,8 +18,8 @@ from torch import nn
 from torch.optim import optimizer as optim
 
 from fastsa.errors import InfeasibleBudget
+from fastsa.instrumentation.module_hooks import RootCalls
 from fastsa.planner.budget import parse
-from fastsa.profiler.hooks import RootCalls
 from fastsa.runtime.job import Job
 from fastsa.runtime.launch import Launch
 from fastsa.runtime.observed import Observed

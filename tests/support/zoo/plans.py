@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from fastsa.capture.joint_graph import BACKWARD, FORWARD, Capture
 from fastsa.planner.plan import Plan
 from fastsa.planner.solve import plan
-from fastsa.profiler.capture import BACKWARD, FORWARD, Capture
 from fastsa.runtime.decider import base_plan
 from support.random_plans import measured, random_plan
 

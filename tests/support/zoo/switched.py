@@ -15,12 +15,12 @@ from torch import fx
 from torch._guards import TracingContext
 from torch.utils import _pytree as pytree
 
+from fastsa.capture.accumulation import Accumulation
+from fastsa.capture.joint_graph import capture
+from fastsa.capture.region import Boxed, Modules, Part, Region, code, compile_region
+from fastsa.capture.tangents import write_down
 from fastsa.planner.graph import Graph
 from fastsa.planner.validation import validate
-from fastsa.profiler.accumulation import Accumulation
-from fastsa.profiler.capture import capture
-from fastsa.profiler.region import Boxed, Modules, Part, Region, code, compile_region
-from fastsa.profiler.tangents import write_down
 from fastsa.runtime import accumulate
 from fastsa.runtime.partition import UNCHECKED, partition
 from support.zoo.plans import PLANS

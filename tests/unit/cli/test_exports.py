@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fastsa.cache.store import Store
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import Site
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import Site
 from support import builders, whole_profiles
 from support.commands import HOSTILE, Fastsa, only_json
 

@@ -9,8 +9,8 @@ import pytest
 from fastsa.cache.store import Store
 from fastsa.planner.graph import Graph
 from fastsa.planner.validation import validate
-from fastsa.profiler.profile import Profile, Region
-from fastsa.profiler.timeline import Timeline
+from fastsa.records.profile import Profile, Region
+from fastsa.records.timeline import Timeline
 from support.commands import Fastsa
 from support.planner_graphs import chain
 

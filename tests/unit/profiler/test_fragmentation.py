@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fastsa.profiler.fragmentation import fragmentation, of_segments
-from fastsa.profiler.profile import Fragmentation
+from fastsa.records.profile import Fragmentation
 
 MIB = 2**20
 

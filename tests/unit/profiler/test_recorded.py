@@ -10,9 +10,9 @@ from types import FrameType
 import pytest
 import torch
 
+from fastsa.instrumentation.storages import Storage
 from fastsa.profiler.recorded import Seen, recorded
 from fastsa.profiler.recording import Recording
-from fastsa.profiler.resident import Storage
 from fastsa.profiler.trace import Block, Trace
 
 OLD, NEW = 0x1000, 0x2000

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from fastsa.profiler import kineto
+from fastsa.instrumentation import kineto
 
 PR_SET_NAME = 15
 NAME = "gloo_of_a_test"

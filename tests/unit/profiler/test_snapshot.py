@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fastsa.errors import BadInput
 from fastsa.profiler import pickle_reader, profile_file
-from fastsa.profiler.profile import Profile
+from fastsa.records.profile import Profile
 from fastsa.report import export
 from support import builders, whole_profiles
 from support.properties import property_test

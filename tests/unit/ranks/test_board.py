@@ -10,9 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from fastsa.profiler.board import Board
-from fastsa.profiler.script import StopScript
-from fastsa.profiler.together import EndTogether
+from fastsa.instrumentation.rank_store import Board
+from fastsa.instrumentation.script import StopScript
+from fastsa.instrumentation.synchronized_stop import EndTogether
 from support.rank_threads import RankThreads
 
 HANG_SECONDS = 120.0

@@ -10,9 +10,9 @@ import pytest
 import torch.distributed as dist
 
 from fastsa.errors import InfeasibleBudget
+from fastsa.instrumentation.rank_store import Board
 from fastsa.planner.graph import Graph
 from fastsa.planner.solve import plan
-from fastsa.profiler.board import Board
 from fastsa.runtime.decider import ALONE, Needs
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.ranks import Disagreement, Ranks, Share

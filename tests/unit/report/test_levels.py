@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastsa.profiler.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
+from fastsa.records.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
 from fastsa.report import levels
 from support import report_profiles as profiles
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import Allocation, Site, Timeline
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import Allocation, Site, Timeline
 from fastsa.report.out_of_memory import at_end, summary
 from support import builders
 from support.commands import HOSTILE

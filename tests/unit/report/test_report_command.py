@@ -13,8 +13,8 @@ import pytest
 from fastsa.cache.store import Store
 from fastsa.errors import BadInput
 from fastsa.planner import curve, solve
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import CATEGORIES
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import CATEGORIES
 from fastsa.report import levels, text
 from fastsa.report.html import document, planned
 from fastsa.report.html.subject import PlanUse, Subject

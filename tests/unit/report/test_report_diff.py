@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from hypothesis import assume, given, settings
 
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import CATEGORIES, Site
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import CATEGORIES, Site
 from fastsa.report import diff
 from fastsa.report.diff import Change, DiffReport
 from fastsa.report.layout import Facts, Paragraph, Table

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 
 from fastsa.errors import BadInput
 from fastsa.profiler import profile_file
-from fastsa.profiler.profile import Profile
-from fastsa.profiler.timeline import CATEGORIES, Site
+from fastsa.records.profile import Profile
+from fastsa.records.timeline import CATEGORIES, Site
 from fastsa.report import export
 from support import builders, whole_profiles
 from support.whole_profiles import Life, live_bytes, profile

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastsa.profiler.profile import NodeTime, OpTime, Saved
-from fastsa.profiler.timeline import CATEGORIES, PHASES
+from fastsa.records.profile import NodeTime, OpTime, Saved
+from fastsa.records.timeline import CATEGORIES, PHASES
 from fastsa.report import at_peak, kept, profile, times
 from fastsa.report.at_peak import Block
 from fastsa.report.html import peak_tree

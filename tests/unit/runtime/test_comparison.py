@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from fastsa.records.verdict import Difference
 from fastsa.runtime.comparison import UNSEEN, compared_ops, differ, difference
 from fastsa.runtime.trace import Observed, OpPlace, OpRun, Trace
-from fastsa.runtime.verdict import Difference
 
 PLACES = (
     OpPlace(0, "mm", "aten.mm.default", "first", "train.py:1"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastsa.runtime.margin import grown, tolerance
+from fastsa.records.margin import grown, tolerance
 
 MIB = 1 << 20
 PREDICTED = 100 * MIB

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from fastsa.profiler import threads
-from fastsa.profiler.profile import DeviceSample, DeviceUse
+from fastsa.instrumentation import threads
+from fastsa.records.profile import DeviceSample, DeviceUse
 
 if TYPE_CHECKING:
     import torch

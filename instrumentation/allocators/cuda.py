@@ -16,8 +16,7 @@ from typing import Any, Self
 
 import torch
 
-from fastsa.profiler.allocator import Event, locate
-from fastsa.profiler.capture import rounded
+from fastsa.instrumentation.allocators.events import Event, locate, rounded
 
 MAX_EVENTS = 2_000_000  # a ring: the oldest events are dropped beyond this
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastsa.profiler.allocator import Event
+from fastsa.instrumentation.allocators.events import Event
 
 BEFORE = -1
 

@@ -14,12 +14,9 @@ from typing import Generic
 
 import torch
 
-from fastsa.planner.graph import Graph, Op, Segment, Value
-from fastsa.planner.step import OUTSIDE_TARGET, REGIONS
-from fastsa.profiler.allocator import Event, net
-from fastsa.profiler.blocks import Block, Blocks
-from fastsa.profiler.calls import Call, R, stretch_name
-from fastsa.profiler.capture import (
+from fastsa.capture.blocks import Block, Blocks
+from fastsa.capture.calls import Call, R, stretch_name
+from fastsa.capture.joint_graph import (
     BACKWARD,
     FORWARD,
     Capture,
@@ -27,6 +24,9 @@ from fastsa.profiler.capture import (
     inputs_written,
     outside_op,
 )
+from fastsa.instrumentation.allocators.events import Event, net
+from fastsa.planner.graph import Graph, Op, Segment, Value
+from fastsa.planner.step import OUTSIDE_TARGET, REGIONS
 
 
 class Part:

@@ -16,7 +16,7 @@ import torch
 from torch import fx
 from torch.autograd.function import BackwardCFunction
 
-from fastsa.profiler.capture import is_tangent
+from fastsa.capture.joint_graph import is_tangent
 
 _VIEWS = frozenset(
     f"aten.{name}"

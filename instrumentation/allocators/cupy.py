@@ -14,8 +14,8 @@ from typing import Any, Self
 import torch
 
 from fastsa.errors import warn
-from fastsa.profiler.after_import import AfterImport
-from fastsa.profiler.allocator import Event
+from fastsa.instrumentation.after_import import AfterImport
+from fastsa.instrumentation.allocators.events import Event
 
 CUPY = "cupy"
 OP = "cupy"

@@ -18,20 +18,21 @@ from torch._dynamo import eval_frame, pgo
 from torch._dynamo.exc import TorchDynamoException
 from torch.utils import _pytree as pytree
 
-from fastsa.errors import CaptureFailed, reason
-from fastsa.planner.budget import format_bytes
-from fastsa.planner.graph import INT64_MAX, Graph
-from fastsa.planner.solve import plan
-from fastsa.profiler.capture import capture, rounded
-from fastsa.profiler.data_parallel import computed
-from fastsa.profiler.generators import state_bytes
-from fastsa.profiler.in_place import is_compiled, traceable
-from fastsa.profiler.region import (
+from fastsa.capture.data_parallel import computed
+from fastsa.capture.generators import state_bytes
+from fastsa.capture.in_place import is_compiled, traceable
+from fastsa.capture.joint_graph import capture
+from fastsa.capture.region import (
     Modules,
     Region,
     compile_region,
     first_line,
 )
+from fastsa.errors import CaptureFailed, reason
+from fastsa.instrumentation.allocators.events import rounded
+from fastsa.planner.budget import format_bytes
+from fastsa.planner.graph import INT64_MAX, Graph
+from fastsa.planner.solve import plan
 
 SEARCH_SECONDS = 1.0
 _CACHING = 20 * 2**20  # CUDA's caching allocator asks for as much where a block is smaller

@@ -13,8 +13,8 @@ from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.external_utils import wrap_inline
 
-from fastsa.profiler.interruption import Interruption
-from fastsa.profiler.region import begun
+from fastsa.capture.region import begun
+from fastsa.instrumentation.interruption import Interruption
 
 Failed = Callable[[TorchDynamoException, Callable[[], Any]], Any]
 """Told of an error of the tracer, and how to make the call without it; the result is the call's."""

@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from fastsa.profiler.allocator import Allocator
-from fastsa.profiler.resident import storage_address
+from fastsa.instrumentation.allocators.events import Allocator
+from fastsa.instrumentation.storages import storage_address
 
 R = TypeVar("R")
 

@@ -11,7 +11,7 @@ from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
-from fastsa.profiler.threads import alone
+from fastsa.instrumentation.threads import alone
 
 
 def obstacle(module: nn.Module, arguments: object) -> str | None:

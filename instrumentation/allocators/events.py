@@ -1,4 +1,4 @@
-"""Allocator recordings: what CPU and CUDA have in common."""
+"""Allocator events: what the recordings of CPU, CUDA and CuPy have in common."""
 
 from __future__ import annotations
 
@@ -45,27 +45,11 @@ class Allocator(Protocol):
         ...
 
 
-def recorder(device: torch.device, *, alive: bool = False) -> Allocator:
-    """A recorder of the allocator behind `device`.
-
-    With `alive`, the releases of what was there before are events too (CUDA's always are).
-    """
+def rounded(size: int, device: torch.device) -> int:
+    """Bytes the allocator takes for a request (c10/cuda/CUDACachingAllocator: kMinBlockSize)."""
     if device.type == "cuda":
-        from fastsa.profiler.cuda_allocator import CudaAllocator
-
-        return CudaAllocator(device)
-    from fastsa.profiler.cpu_allocator import CpuAllocator
-
-    return CpuAllocator(alive=alive)
-
-
-def is_taken(device: torch.device) -> bool:
-    """Whether the program is recording the allocator itself."""
-    if device.type == "cuda":
-        return bool(torch._C._cuda_isHistoryEnabled())
-    from fastsa.profiler.kineto import is_running
-
-    return is_running()
+        return (size + 511) // 512 * 512
+    return size
 
 
 def locate(events: list[Event], times: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:

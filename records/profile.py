@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from fastsa.planner.graph import Graph
-from fastsa.profiler.timeline import Phase, Timeline
+from fastsa.records.timeline import Phase, Timeline
 
 
 class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,10 +16,11 @@ from torch import fx
 from torch._functorch._aot_autograd.descriptors import InputMutationAOTOutput
 from torch.utils import _pytree as pytree
 
+from fastsa.capture.source import module_path, source_line
 from fastsa.errors import CaptureFailed
+from fastsa.instrumentation.allocators.events import rounded
 from fastsa.planner.graph import Graph, Op, Segment, Value
 from fastsa.planner.step import OUTSIDE_TARGET
-from fastsa.profiler.source import module_path, source_line
 
 FORWARD, OUTSIDE, BACKWARD = 0, 1, 2
 SEGMENTS = (Segment("forward", 0), Segment("outside", 1), Segment("backward", 0))
@@ -100,13 +101,6 @@ def storage_bytes(tensor: torch.Tensor) -> int:
 def hint(size: Any) -> int:
     """A size as a number; the traced run's where it is symbolic."""
     return int(size.node.hint if isinstance(size, torch.SymInt) else size)
-
-
-def rounded(size: int, device: torch.device) -> int:
-    """Bytes the allocator takes for a request (c10/cuda/CUDACachingAllocator: kMinBlockSize)."""
-    if device.type == "cuda":
-        return (size + 511) // 512 * 512
-    return size
 
 
 def is_random(node: fx.Node) -> bool:

@@ -14,10 +14,10 @@ import msgspec
 import torch
 from torch import Tensor
 
+from fastsa.capture.graph_task import AccumulateGrad, contributions
+from fastsa.capture.joint_graph import Capture, is_tangent, tensors
+from fastsa.instrumentation.storages import storage_address
 from fastsa.planner.graph import Graph
-from fastsa.profiler.capture import Capture, is_tangent, tensors
-from fastsa.profiler.graph_task import AccumulateGrad, contributions
-from fastsa.profiler.resident import storage_address
 
 
 def has_gradient(value: Any) -> bool:

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from fastsa.profiler.board import Board, find_board
-from fastsa.profiler.script import StopScript, stop_script
+from fastsa.instrumentation.rank_store import Board, find_board
+from fastsa.instrumentation.script import StopScript, stop_script
 
 _LAST = "last"
 

@@ -15,10 +15,10 @@ from typing import Any, Self
 import torch
 from torch._C._profiler import _EventType, _RecordFunctionFast
 
-from fastsa.profiler.allocator import Event, locate
-from fastsa.profiler.garbage import no_collection
-from fastsa.profiler.kineto import Kineto
-from fastsa.profiler.resident import Deaths, live_storages
+from fastsa.instrumentation.allocators.events import Event, locate
+from fastsa.instrumentation.garbage import no_collection
+from fastsa.instrumentation.kineto import Kineto
+from fastsa.instrumentation.storages import Deaths, live_storages
 
 _SPAN = "fastsa:"
 _GONE = "gone "

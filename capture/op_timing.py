@@ -19,19 +19,18 @@ from torch import fx
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from fastsa.planner.graph import Graph
-from fastsa.profiler.allocator import peak_delta
-from fastsa.profiler.capture import (
+from fastsa.capture.joint_graph import (
     Capture,
     hint,
     is_collective,
     mutated_arguments,
-    rounded,
     storage_bytes,
     storage_key,
     tensors,
 )
-from fastsa.profiler.cpu_allocator import CpuAllocator
+from fastsa.instrumentation.allocators.cpu import CpuAllocator
+from fastsa.instrumentation.allocators.events import peak_delta, rounded
+from fastsa.planner.graph import Graph
 
 REPEATS = 5
 SECONDS_PER_CALL = 0.5  # a call slower than this is not repeated further

@@ -12,8 +12,8 @@ from torch._functorch.partitioners import default_partition
 from torch._guards import CompileContext, TracingContext
 from torch.fx.graph import _BoxedCodeGen
 
+from fastsa.capture.tangents import Tangents, write_down
 from fastsa.errors import warn
-from fastsa.profiler.tangents import Tangents, write_down
 
 Boxed = Callable[[list[Any]], Sequence[Any]]
 Modules = tuple[fx.GraphModule, fx.GraphModule]

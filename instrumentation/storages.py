@@ -15,10 +15,10 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
-from fastsa.profiler import cupy_memory
-from fastsa.profiler.capture import rounded
-from fastsa.profiler.threads import alone
-from fastsa.profiler.timeline import Category
+from fastsa.instrumentation.allocators import cupy as cupy_memory
+from fastsa.instrumentation.allocators.events import rounded
+from fastsa.instrumentation.threads import alone
+from fastsa.records.timeline import Category
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from fastsa.profiler.resident import optimizers
+from fastsa.instrumentation.storages import optimizers
 
 RETIRED = 16  # steps of others without the one that ends a step: it is done with
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from fastsa.profiler.profile import Profile, Region, Saved
-from fastsa.profiler.timeline import Allocation, Category, Site, Timeline
+from fastsa.records.profile import Profile, Region, Saved
+from fastsa.records.timeline import Allocation, Category, Site, Timeline
 
 
 class _Head(msgspec.Struct):

@@ -1,0 +1,1 @@
+"""Capture: a model becomes a Graph."""

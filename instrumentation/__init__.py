@@ -1,0 +1,1 @@
+"""Instrumentation: watches a process that trains."""

@@ -1,0 +1,1 @@
+"""Records: what is stored and handed on, typed, without torch."""
