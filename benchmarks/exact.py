@@ -22,7 +22,8 @@ from fastsa.planner.baselines.rival import Effort
 from fastsa.planner.baselines.run import load
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan, Planner
-from fastsa.planner.solve import certify, plan
+from fastsa.planner.search import certify
+from fastsa.planner.solve import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 RESNET18 = ROOT / "benchmarks" / "graphs" / "resnet18.graph.json.gz"

@@ -20,8 +20,10 @@ from fastsa.planner import _core
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph, Op, Value
 from fastsa.planner.native import native
+from fastsa.planner.options import ALGORITHMS, Progress
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import ALGORITHMS, PLANNER_VERSION, Progress, plan
+from fastsa.planner.search import PLANNER_VERSION
+from fastsa.planner.solve import plan
 from fastsa.planner.validation import validate
 
 ROOT = Path(__file__).resolve().parents[1]

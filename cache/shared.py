@@ -27,7 +27,7 @@ from fastsa.errors import BadInput
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import certify
+from fastsa.planner.search import certify
 from fastsa.planner.step import Order, region_names
 
 MOST_BYTES = 64 << 20  # of one object

@@ -10,12 +10,13 @@ import click
 import msgspec
 
 from fastsa.cli.interruptible import INTERRUPTED, interruptible
-from fastsa.cli.plan import ALGORITHMS, base_peak
+from fastsa.cli.plan import base_peak
 from fastsa.errors import BadInput
 from fastsa.planner import budget as budgets
 from fastsa.planner import graph as graphs
 from fastsa.planner.baselines import RIVALS
 from fastsa.planner.graph import Graph
+from fastsa.planner.options import ALGORITHMS
 from fastsa.report import text
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import msgspec
 from fastsa.cli import subject
 from fastsa.cli.interruptible import INTERRUPTED, interruptible
 from fastsa.cli.plan_progress import bar
-from fastsa.cli.search_options import effort_options, subject_arguments
+from fastsa.cli.search_options import search_options, subject_arguments
 from fastsa.cli.subject import Subject
+from fastsa.planner.options import SearchOptions
 from fastsa.report import text
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ DONE = 0
 @click.command()
 @subject_arguments
 @click.option("--points", type=int, default=16, show_default=True, help="Budgets to plan for.")
-@effort_options(30.0, " and budget")
+@search_options(30.0, " and budget")
 @click.option(
     "--output",
     "-o",
@@ -42,10 +43,7 @@ def command(
     profile_id: str | None,
     graph_path: Path | None,
     points: int,
-    time_limit: float,
-    iterations: int | None,
-    seed: int,
-    threads: int,
+    options: SearchOptions,
     output: Path | None,
     picture: Path | None,
     as_json: bool,
@@ -69,16 +67,13 @@ def command(
 
         pictures.check(picture)
 
-    from fastsa.planner.curve import curve
+    from fastsa.planner.curve import solve_curve
 
     with interruptible() as interrupted, bar() as on_progress:
-        found = curve(
+        found = solve_curve(
             chosen.graph,
+            options,
             points=points,
-            time_limit=time_limit,
-            iterations=iterations,
-            seed=seed,
-            threads=threads,
             cancel=interrupted,
             on_progress=on_progress,
         )

@@ -18,7 +18,6 @@ from typing import Literal
 import click
 import msgspec
 
-import fastsa
 from fastsa import config
 from fastsa.cache import location, schema, sharing
 from fastsa.daemon import client, protocol
@@ -26,6 +25,7 @@ from fastsa.daemon.place import LONGEST_PATH, RUNTIME, is_private, own_place, pl
 from fastsa.errors import FastsaError, StoreUnusable
 from fastsa.instrumentation import nvml
 from fastsa.planner.budget import format_bytes
+from fastsa.version import __version__
 
 SHORTER = f"Set {RUNTIME} to a shorter folder of yours."
 REMOTE_SECONDS = 10.0
@@ -80,7 +80,7 @@ def _safely(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
 
 def _fastsa() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("fastsa", "ok", f"{fastsa.__version__}, Python {version}")
+    yield Finding("fastsa", "ok", f"{__version__}, Python {version}")
     try:
         from fastsa.planner import _core  # noqa: F401
     except ImportError as error:

@@ -7,9 +7,9 @@ from keyword import iskeyword
 
 import click
 
-import fastsa
 from fastsa import config
 from fastsa.cli.errors import run_command
+from fastsa.version import __version__
 
 COMMANDS = {
     "profile": "Record one real training step of a script.",
@@ -62,7 +62,7 @@ class Lazy(click.Group):
 
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(fastsa.__version__, prog_name="fastsa")
+@click.version_option(__version__, prog_name="fastsa")
 @click.pass_context
 def group(context: click.Context) -> None:
     """Give a PyTorch training script a memory budget; get the fastest schedule that fits.

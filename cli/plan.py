@@ -10,17 +10,17 @@ import msgspec
 from fastsa.cli import plan_text, subject
 from fastsa.cli.interruptible import INTERRUPTED, interruptible
 from fastsa.cli.plan_progress import bar
-from fastsa.cli.search_options import effort_options, subject_arguments
+from fastsa.cli.search_options import search_options, subject_arguments
 from fastsa.cli.subject import Subject
 from fastsa.errors import BadInput
 from fastsa.planner import budget as budgets
 from fastsa.planner.baselines import RIVALS
 from fastsa.planner.graph import Graph
+from fastsa.planner.options import ALGORITHMS, SearchOptions
 from fastsa.planner.plan import Plan
 from fastsa.report import text
 
 DONE, UNMET = 0, 3
-ALGORITHMS = ("fastsa", "fastsa-paper")  # as in planner.solve, which loads the native core
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Task(msgspec.Struct, frozen=True):
     type=click.Path(dir_okay=False, path_type=Path),
     help="Plan file to write, compressed if it ends in .gz.",
 )
-@effort_options(5.0, "")
+@search_options(5.0, "")
 @click.option(
     "--algorithm",
     type=click.Choice((*ALGORITHMS, *RIVALS)),
@@ -54,10 +54,7 @@ def command(
     graph_path: Path | None,
     budget: str,
     output: Path | None,
-    time_limit: float,
-    iterations: int | None,
-    seed: int,
-    threads: int,
+    options: SearchOptions,
     algorithm: str,
     as_json: bool,
 ) -> int:
@@ -80,17 +77,13 @@ def command(
         raise click.UsageError("With --graph, --output says where to write the plan.")
     task = _task(chosen, parsed)
 
-    from fastsa.planner import solve
+    from fastsa.planner.solve import solve
 
     with interruptible() as interrupted, bar() as on_progress:
-        plan = solve.plan(
+        plan = solve(
             chosen.graph,
             task.budget_bytes,
-            time_limit=time_limit,
-            iterations=iterations,
-            seed=seed,
-            threads=threads,
-            algorithm=algorithm,
+            msgspec.structs.replace(options, algorithm=algorithm),
             cancel=interrupted,
             on_progress=on_progress,
         )

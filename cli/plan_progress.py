@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fastsa.report import text
 
 if TYPE_CHECKING:
-    from fastsa.planner.solve import OnProgress, Progress
+    from fastsa.planner.options import OnProgress, Progress
 
 
 @contextmanager

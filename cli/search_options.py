@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from fastsa.planner.options import SearchOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,11 +29,29 @@ def subject_arguments(function: F) -> F:
     return function
 
 
-def effort_options(time_limit: float, search: str) -> Callable[[F], F]:
-    """Adds `--time-limit` (seconds by default), `--iterations`, `--seed` and `--threads`."""
+def search_options(time_limit: float, search: str) -> Callable[[F], Callable[..., Any]]:
+    """Adds `--time-limit` (seconds by default), `--iterations`, `--seed` and `--threads`.
+
+    The command gets them as one value, `options`.
+    """
     iterations = f"Proposals per thread{search} to search for at most."
 
-    def decorate_all(function: F) -> F:
+    def decorate_all(function: F) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_options(
+            *args: Any,
+            time_limit: float,
+            iterations: int | None,
+            seed: int,
+            threads: int,
+            **more: Any,
+        ) -> Any:
+            options = SearchOptions(
+                time_limit=time_limit, iterations=iterations, seed=seed, threads=threads
+            )
+            return function(*args, options=options, **more)
+
+        decorated: Callable[..., Any] = with_options
         for decorate in (
             click.option(
                 "--threads", type=int, default=1, show_default=True, help="Searches side by side."
@@ -47,7 +68,7 @@ def effort_options(time_limit: float, search: str) -> Callable[[F], F]:
                 help="Seconds to search for.",
             ),
         ):
-            function = decorate(function)
-        return function
+            decorated = decorate(decorated)
+        return decorated
 
     return decorate_all

@@ -29,7 +29,7 @@ class Subject(msgspec.Struct, frozen=True):
         if self.profile is None:
             return None
         from fastsa.cache.keys import PlanKey
-        from fastsa.planner.solve import PLANNER_VERSION
+        from fastsa.planner.search import PLANNER_VERSION
 
         return PlanKey.of(
             self.graph.hash(),

@@ -18,13 +18,13 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import fastsa
 from fastsa.cache.store import Store
 from fastsa.daemon import metrics, protocol
 from fastsa.daemon.place import Place, make_private, own_place
 from fastsa.daemon.protocol import Answer, Question
 from fastsa.errors import FastsaError, StoreUnusable
 from fastsa.instrumentation.nvml import Device, devices
+from fastsa.version import __version__
 
 LOOK_SECONDS = 2.0  # between two looks for requests that nobody has told of
 PUBLISH_SECONDS = 5.0  # between two writings of the metrics
@@ -246,7 +246,7 @@ class Server:
         return protocol.Status(
             process=os.getpid(),
             store=str(self._store.path),
-            fastsa=fastsa.__version__,
+            fastsa=__version__,
             uptime_seconds=time.monotonic() - self._started,
             memory_bytes=_resident_bytes(),
             requests=requests.counts(),

@@ -10,10 +10,11 @@ from fastsa.cache.requests import Request
 from fastsa.cache.sharing import sharing
 from fastsa.cache.store import Store
 from fastsa.errors import FastsaError
-from fastsa.planner.curve import curve
+from fastsa.planner.curve import solve_curve
 from fastsa.planner.graph import Graph
+from fastsa.planner.options import Cancel, SearchOptions
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import Cancel, plan
+from fastsa.planner.solve import solve
 from fastsa.planner.validation import validate
 
 CURVE = 2  # times the search time of one plan, for all of a curve
@@ -25,6 +26,11 @@ class Effort(msgspec.Struct, frozen=True):
     cancel: Cancel
     seconds: float = 60.0
     threads: int = 1
+
+    @property
+    def options(self) -> SearchOptions:
+        """How to search."""
+        return SearchOptions(time_limit=self.seconds, threads=self.threads)
 
 
 def work_on(store: Store, request: Request, effort: Effort) -> str | None:
@@ -39,13 +45,7 @@ def work_on(store: Store, request: Request, effort: Effort) -> str | None:
 
 
 def _plan(store: Store, request: Request, graph: Graph, effort: Effort) -> str | None:
-    made = plan(
-        graph,
-        request.budget_bytes,
-        time_limit=effort.seconds,
-        threads=effort.threads,
-        cancel=effort.cancel,
-    )
+    made = solve(graph, request.budget_bytes, effort.options, cancel=effort.cancel)
     if not made.fits:
         raise FastsaError(f"no plan within the budget: {made.status}", hint="give more")
     return _stored(store, request, made)
@@ -68,25 +68,13 @@ def _improve(store: Store, request: Request, graph: Graph, effort: Effort) -> st
     best = None if there is None else there.plan
     if best is not None and best.status == "optimal":
         return None
-    made = plan(
-        graph,
-        request.budget_bytes,
-        time_limit=effort.seconds,
-        threads=effort.threads,
-        warm_start=best,
-        cancel=effort.cancel,
-    )
+    made = solve(graph, request.budget_bytes, effort.options, warm_start=best, cancel=effort.cancel)
     is_better = made.fits and (best is None or made.seconds < best.seconds)
     return _stored(store, request, made) if is_better else None
 
 
 def _curve(store: Store, request: Request, graph: Graph, effort: Effort) -> str | None:
-    found = curve(
-        graph,
-        time_limit=CURVE * effort.seconds,
-        threads=effort.threads,
-        cancel=effort.cancel,
-    )
+    found = solve_curve(graph, effort.options.share(CURVE), cancel=effort.cancel)
     # What is found of one that was cut short is single plans.
     ids = store.add_plans(found.plans, request.key, found.id() if found.complete else None)
     for each in found.plans:

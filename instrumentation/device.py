@@ -21,7 +21,7 @@ def device_name(device: torch.device) -> str:
 
 def versions() -> dict[str, str]:
     """Versions that decide whether a measurement or a plan still holds."""
-    from fastsa import __version__
+    from fastsa.version import __version__
 
     return {
         "fastsa": __version__,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-import fastsa
+from fastsa import version
 
-_PACKAGES = tuple(f"{Path(path).parent}/" for path in (str(torch.__file__), str(fastsa.__file__)))
+_PACKAGES = tuple(f"{Path(path).parent}/" for path in (str(torch.__file__), version.__file__))
 _PYTHON = f"{sysconfig.get_path('stdlib')}/"
 _INSTALLED = ("/site-packages/", "/dist-packages/")  # other people's models are below Python's
 

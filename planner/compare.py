@@ -10,8 +10,9 @@ import msgspec
 from fastsa.errors import BadInput, IllegalPlan
 from fastsa.planner.baselines import RIVALS, installed
 from fastsa.planner.graph import Graph
+from fastsa.planner.options import ALGORITHMS, Cancel, SearchOptions
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import ALGORITHMS, Cancel, check_request, plan
+from fastsa.planner.solve import solve
 from fastsa.planner.validation import validate
 
 Outcome = Literal[
@@ -56,14 +57,15 @@ def compare(
     listens, and leaves the rest out. Raises BadInput for an unknown algorithm or a senseless limit.
     """
     _check(algorithms)
-    check_request(0, time_limit, None, 0, 1)
+    SearchOptions(time_limit=time_limit).check()
     for budget_bytes in budgets:
         for algorithm in algorithms:
             if cancel is not None and cancel.is_set():
                 return
             if on_start is not None:
                 on_start(algorithm, budget_bytes)
-            yield _attempt(graph, budget_bytes, algorithm, time_limit, cancel)
+            options = SearchOptions(time_limit=time_limit, algorithm=algorithm)
+            yield _attempt(graph, budget_bytes, options, cancel)
 
 
 def _check(algorithms: Sequence[str]) -> None:
@@ -74,10 +76,11 @@ def _check(algorithms: Sequence[str]) -> None:
 
 
 def _attempt(
-    graph: Graph, budget_bytes: int, algorithm: str, time_limit: float, cancel: Cancel | None
+    graph: Graph, budget_bytes: int, options: SearchOptions, cancel: Cancel | None
 ) -> Attempt:
+    algorithm = options.algorithm
     try:
-        found = plan(graph, budget_bytes, time_limit=time_limit, algorithm=algorithm, cancel=cancel)
+        found = solve(graph, budget_bytes, options, cancel=cancel)
     except BadInput as error:
         return Attempt(algorithm, budget_bytes, "refused", None, _reason(algorithm, error))
     try:

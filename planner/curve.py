@@ -13,8 +13,9 @@ import msgspec
 from fastsa.errors import BadInput
 from fastsa.planner import files
 from fastsa.planner.graph import INT64_MAX, Graph
+from fastsa.planner.options import Cancel, OnProgress, Progress, SearchOptions
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import Cancel, OnProgress, Progress, check_request, plan
+from fastsa.planner.solve import solve
 from fastsa.planner.validation import validate
 
 POINTS = 16
@@ -99,33 +100,46 @@ def curve(
     cancel: Cancel | None = None,
     on_progress: OnProgress | None = None,
 ) -> Curve:
-    """Plans at up to `points` budgets, from the unplanned peak to the lowest that is reached.
+    """`solve_curve` with its options by name: see SearchOptions."""
+    options = SearchOptions(
+        time_limit=time_limit, iterations=iterations, seed=seed, threads=threads
+    )
+    return solve_curve(graph, options, points=points, cancel=cancel, on_progress=on_progress)
 
-    `time_limit` is for all of it, in seconds; `iterations` is per search. With iterations on one
-    thread, and time enough, the answer depends on the seed alone. Setting `cancel` ends it with
-    the points so far. `on_progress` hears of the search going on, with the elapsed time and the
-    fraction of the whole. Raises BadInput.
+
+def solve_curve(
+    graph: Graph,
+    options: SearchOptions,
+    *,
+    points: int = POINTS,
+    cancel: Cancel | None = None,
+    on_progress: OnProgress | None = None,
+) -> Curve:
+    """Plans at several budgets, from the unplanned peak to the lowest that is reached.
+
+    Args:
+        graph: Of the step.
+        options: The time limit is for all of it; iterations are per search.
+        points: How many budgets at most, FEWEST_POINTS to MOST_POINTS.
+        cancel: When it is set, the search ends with the points so far.
+        on_progress: Told of the search going on, with the elapsed time and the fraction of the
+            whole.
+
+    Raises:
+        BadInput: The arguments make no sense.
     """
     if not FEWEST_POINTS <= points <= MOST_POINTS:
         raise BadInput(f"{points} points", hint=f"give {FEWEST_POINTS} to {MOST_POINTS}")
-    check_request(INT64_MAX, time_limit, iterations, seed, threads)
-    effort = _Effort(time_limit, iterations, seed, threads, searches=2 * points + _ATTEMPTS)
+    options.check()
+    effort = _Effort(options, searches=2 * points + _ATTEMPTS)
     return _Search(graph, effort, cancel, on_progress).curve(points)
 
 
 class _Effort:
     """What all searches together may take, and how much of it the next one gets."""
 
-    def __init__(
-        self,
-        time_limit: float | None,
-        iterations: int | None,
-        seed: int,
-        threads: int,
-        searches: int,
-    ) -> None:
-        self.time_limit = time_limit
-        self.iterations, self.seed, self.threads = iterations, seed, threads
+    def __init__(self, options: SearchOptions, searches: int) -> None:
+        self.options = options
         self.searches, self.done = searches, 0
         self.started = time.monotonic()
 
@@ -135,15 +149,16 @@ class _Effort:
 
     @property
     def left(self) -> float:
-        return math.inf if self.time_limit is None else max(0.0, self.time_limit - self.elapsed)
+        limit = self.options.time_limit
+        return math.inf if limit is None else max(0.0, limit - self.elapsed)
 
-    def share(self) -> float | None:
-        """Seconds for the next search. With iterations given, time is but the deadline."""
-        if self.time_limit is None:
-            return None
-        if self.iterations is not None:
-            return self.left
-        return self.left / max(1, self.searches - self.done)
+    def next(self, attempt: int) -> SearchOptions:
+        """What the next search may take. With iterations given, time is but the deadline."""
+        seconds = None if self.options.time_limit is None else self.left
+        if seconds is not None and self.options.iterations is None:
+            seconds /= max(1, self.searches - self.done)
+        seed = (self.options.seed + attempt) % 2**64
+        return msgspec.structs.replace(self.options, time_limit=seconds, seed=seed)
 
     def fraction(self, of_search: float) -> float:
         return min(1.0, (self.done + of_search) / self.searches)
@@ -206,13 +221,10 @@ class _Search:
 
     def search(self, budget: int, start: Plan | None, attempt: int = 0) -> Plan:
         effort = self.effort
-        found = plan(
+        found = solve(
             self.graph,
             budget,
-            time_limit=effort.share(),
-            iterations=effort.iterations,
-            seed=(effort.seed + attempt) % 2**64,
-            threads=effort.threads,
+            effort.next(attempt),
             warm_start=start,
             cancel=self.cancel,
             on_progress=self.on_progress,

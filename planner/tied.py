@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypedDict
 
 import msgspec
 
 from fastsa.planner.graph import Graph, Op, Segment, Value
+from fastsa.planner.options import Cancel, SearchOptions
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import Cancel, certify, search
+from fastsa.planner.search import certify, search
 from fastsa.planner.step import (
     OUTSIDE_TARGET,
     Order,
@@ -32,6 +32,7 @@ LEVELS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.07, 0.0)
 """What a call may keep, as a share of what it keeps unplanned."""
 
 _OPAQUE = "fastsa.call"
+_UNPLANNED = SearchOptions(time_limit=0.0, iterations=0)
 _LOCAL_SHARE = 0.4  # of the time: for the calls' own orders, the rest for the step around them
 
 
@@ -52,20 +53,17 @@ def is_tied(graph: Graph, order: Plan | Order) -> bool:
 def plan_tied(
     graph: Graph,
     budget_bytes: int,
+    options: SearchOptions,
     *,
-    time_limit: float | None,
-    iterations: int | None,
-    seed: int,
-    threads: int,
     warm_start: Plan | None = None,
     cancel: Cancel | None = None,
 ) -> Plan:
-    """The fastest plan found in which calls are tied. Like `solve.plan`; reports no progress.
+    """The fastest plan found in which calls are tied. Like `solve`; reports no progress.
 
-    `time_limit` is for all of it, in seconds; `iterations` is per search.
+    The time limit is for all of it; iterations are per search.
     """
     began = time.monotonic()
-    first = search(graph, budget_bytes, time_limit=0.0, iterations=0)
+    first = search(graph, budget_bytes, _UNPLANNED)
     is_enough = first.peak_bytes <= budget_bytes and _is_base(graph, first)
     if first.status == "infeasible" or is_enough:
         return first
@@ -77,30 +75,24 @@ def plan_tied(
     for level in LEVELS:
         if (cancel is not None and cancel.is_set()) or fitting > 1:
             break
-        local = _effort(time_limit, _LOCAL_SHARE / len(LEVELS) / len(names), iterations)
-        orders = {name: _call_order(graph, name, level, local, seed) for name in names}
-        around = _effort(time_limit, (1 - _LOCAL_SHARE) / len(LEVELS), iterations)
-        order = _around(graph, orders, budget_bytes, around, seed, threads, cancel)
+        local = msgspec.structs.replace(
+            options.share(_LOCAL_SHARE / len(LEVELS) / len(names)), threads=1
+        )
+        orders = {name: _call_order(graph, name, level, local) for name in names}
+        around = options.share((1 - _LOCAL_SHARE) / len(LEVELS))
+        order = _around(graph, orders, budget_bytes, around, cancel)
         found.append(certify(graph, order, budget_bytes, planner=first.planner, time_limit=0.2))
         fitting += found[-1].fits
     best = min(found, key=_rank)
     wall = time.monotonic() - began
     made = msgspec.structs.replace(
-        best.planner, wall_seconds=wall, seed=seed, threads=threads, iterations=0
+        best.planner,
+        wall_seconds=wall,
+        seed=options.seed,
+        threads=options.threads,
+        iterations=0,
     )
     return msgspec.structs.replace(best, planner=made)
-
-
-class _Effort(TypedDict):
-    """What one search may take."""
-
-    time_limit: float | None
-    iterations: int | None
-
-
-def _effort(time_limit: float | None, share: float, iterations: int | None) -> _Effort:
-    seconds = None if time_limit is None else share * time_limit
-    return {"time_limit": seconds, "iterations": iterations}
 
 
 def _rank(found: Plan) -> tuple[bool, float]:
@@ -118,10 +110,10 @@ def _order(plan: Plan) -> Order:
 # One call by itself ---------------------------------------------------------------------------
 
 
-def _call_order(graph: Graph, name: str, level: float, effort: _Effort, seed: int) -> Order:
+def _call_order(graph: Graph, name: str, level: float, options: SearchOptions) -> Order:
     """The fastest order found for a call that keeps no more than a share of what it does now."""
     local = _call_graph(graph, name)
-    base = search(local, (1 << 62), time_limit=0.0, iterations=0)
+    base = search(local, 1 << 62, _UNPLANNED)
     if level >= 1:
         return _order(base)
     room = base.peak_bytes
@@ -131,9 +123,9 @@ def _call_order(graph: Graph, name: str, level: float, effort: _Effort, seed: in
     # Whatever is kept while the outside runs leaves that much less for its workspace.
     ops[outside.id] = msgspec.structs.replace(outside, workspace_bytes=room - kept)
     limited = msgspec.structs.replace(local, ops=tuple(ops))
-    made = search(limited, room, **effort, seed=seed)
+    made = search(limited, room, options)
     if made.status == "infeasible":
-        made = search(limited, made.minimum_budget_bytes, **effort, seed=seed)
+        made = search(limited, made.minimum_budget_bytes, options)
     return _order(made) if made.sequence else _order(base)
 
 
@@ -236,9 +228,7 @@ def _around(
     graph: Graph,
     orders: Mapping[str, Order],
     budget_bytes: int,
-    effort: _Effort,
-    seed: int,
-    threads: int,
+    options: SearchOptions,
     cancel: Cancel | None,
 ) -> Order:
     """An order of the step in which the calls run in theirs, and the rest as is best for it."""
@@ -246,9 +236,10 @@ def _around(
     reduced, stands_for = _reduced(graph, fixed, set(orders))
     if not any(op.recomputable for op in reduced.ops):
         return fixed
-    made = search(reduced, budget_bytes, **effort, seed=seed, threads=threads, cancel=cancel)
+    made = search(reduced, budget_bytes, options, cancel=cancel)
     if made.status == "infeasible":
-        made = search(reduced, made.minimum_budget_bytes, **effort, seed=seed)
+        one = msgspec.structs.replace(options, threads=1)
+        made = search(reduced, made.minimum_budget_bytes, one)
     if not made.sequence:
         return fixed
     sequence: list[int] = []

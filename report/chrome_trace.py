@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-import fastsa
 from fastsa.records.profile import Profile, Region
 from fastsa.records.timeline import CATEGORIES, Allocation, Timeline
 from fastsa.report.events import in_order
+from fastsa.version import __version__
 
 SAMPLES = 5_000
 BARS = 1_000
@@ -47,7 +47,7 @@ def encode(profile: Profile) -> bytes:
 def _about(profile: Profile) -> dict[str, str]:
     """What the viewers show as the trace's metadata; strings only, as the format asks for."""
     facts = {
-        "producer": f"fastsa {fastsa.__version__}",
+        "producer": f"fastsa {__version__}",
         "script": " ".join((profile.script, *profile.arguments)),
         "model": profile.model,
         "device": profile.device,

@@ -12,11 +12,11 @@ import io
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-import fastsa
 from fastsa.records.profile import Profile
 from fastsa.records.timeline import Allocation, Site
 from fastsa.report.events import in_order
 from fastsa.report.plain_pickle import START, STOP, Plain, PlainPickle, integer, listed
+from fastsa.version import __version__
 
 FIRST_ADDRESS = 0x7F00_0000_0000  # where a real one may be; the viewer wants less than 2^53
 GRAIN = 512
@@ -41,7 +41,7 @@ def encode(profile: Profile) -> bytes:
 
 def _about(profile: Profile) -> dict[str, Plain]:
     return {
-        "version": fastsa.__version__,
+        "version": __version__,
         "script": profile.script,
         "model": profile.model,
         "shape": profile.shape,

@@ -31,10 +31,10 @@ from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.fx._graph_pickler import GraphPickler, Options
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from fastsa import __version__
 from fastsa.capture.region import Boxed, Part, Region, code
 from fastsa.capture.tangents import tangent
 from fastsa.runtime.accumulate import accumulate
+from fastsa.version import __version__
 
 _OURS = {"fastsa.accumulate": accumulate, "fastsa.tangent": tangent}
 """Calls of ours in a graph, by the name they have in the cache: torch writes only its own down."""

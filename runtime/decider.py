@@ -17,8 +17,10 @@ from fastsa.instrumentation.device import available_bytes, device_name, versions
 from fastsa.instrumentation.storages import live_bytes
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
+from fastsa.planner.options import SearchOptions
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import PLANNER_VERSION, certify, plan
+from fastsa.planner.search import PLANNER_VERSION, certify
+from fastsa.planner.solve import solve
 from fastsa.planner.step import OUTSIDE_TARGET, region_names, step_order
 from fastsa.planner.tied import is_tied
 from fastsa.planner.validation import validate
@@ -253,14 +255,7 @@ class _Decider:
         return made
 
     def searched(self, local: int, warm_start: Plan | None) -> Plan:
-        return plan(
-            self.graph,
-            max(0, local),
-            time_limit=self.settings.time_limit,
-            threads=self.settings.threads,
-            seed=self.settings.seed,
-            warm_start=warm_start,
-        )
+        return solve(self.graph, max(0, local), self.settings.search, warm_start=warm_start)
 
     def unmet(self, made: Plan, budget: int) -> Plan:
         """The plan with the lowest peak found, to train with all the same, or InfeasibleBudget."""
@@ -312,7 +307,7 @@ class _Decider:
 
 def base_plan(graph: Graph) -> Plan:
     """The unplanned order as a plan: its peak is the base peak."""
-    return plan(graph, (1 << 63) - 1, time_limit=0.0, iterations=0)
+    return solve(graph, (1 << 63) - 1, SearchOptions(time_limit=0.0, iterations=0))
 
 
 def infeasible(

@@ -14,12 +14,14 @@ import torch
 from torch import fx, nn
 
 from fastsa.cache.sharing import sharing
+from fastsa.cache.starts import Start
 from fastsa.cache.store import Store
 from fastsa.capture.accumulation import has_gradient
+from fastsa.capture.calls import CallLog
 from fastsa.capture.joint_graph import Capture
 from fastsa.capture.region import Region, compile_region, covers_frame
 from fastsa.capture.step_graph import Part
-from fastsa.errors import InfeasibleBudget, StoreUnusable, reason, warn
+from fastsa.errors import FastsaError, InfeasibleBudget, StoreUnusable, reason, warn
 from fastsa.instrumentation.interruption import interruptible
 from fastsa.instrumentation.module_hooks import parameters
 from fastsa.planner.budget import format_bytes
@@ -29,7 +31,7 @@ from fastsa.planner.validation import validate_order
 from fastsa.records.margin import TOLERANCE_SHARE
 from fastsa.records.run import Run
 from fastsa.runtime.check import StepCheck
-from fastsa.runtime.decider import ALONE, Needs, decide, keep_for, provisional
+from fastsa.runtime.decider import ALONE, Needs, decide, keep_for, provisional, recall
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.guard import Guard
 from fastsa.runtime.planned_region import PlannedRegion
@@ -37,7 +39,7 @@ from fastsa.runtime.ranks import Ranks
 from fastsa.runtime.settings import OFF, Settings
 from fastsa.runtime.shapes import Shapes
 from fastsa.runtime.start import compile_planned
-from fastsa.runtime.status import register
+from fastsa.runtime.status import Status, register
 from fastsa.runtime.subject import Subject, subject
 from fastsa.runtime.watch import Watch
 
@@ -81,12 +83,33 @@ class Job:
         region = self.new_region(gm, example_inputs)
         if self.accumulates:  # starts do not know that
             return compile_region(region, gm, example_inputs)
-        return compile_planned(self, region, gm, example_inputs)
+        return compile_planned(
+            region, gm, example_inputs, store=self.settings.store, recall=self._recalled
+        )
 
     def new_region(self, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> PlannedRegion:
         """The region that a Dynamo graph becomes."""
         is_whole = self.root_frame is None or covers_frame(gm, self.root_frame)
         return PlannedRegion(self, example_inputs, is_whole=is_whole)
+
+    def _recalled(self, start: Start) -> Decision | None:
+        """The decision for the graph an earlier start captured, if nothing is left to find out."""
+        covering = self.covering(start.captured)
+        if covering is not None:
+            return covering
+        try:
+            with Store.open(self.settings.store) as store:
+                return recall(
+                    start.captured,
+                    torch.device(start.device),
+                    self.settings,
+                    store,
+                    model=self.model,
+                    shape=self.shape,
+                    budget_bytes=self.budget_bytes,
+                )
+        except (FastsaError, RuntimeError):
+            return None  # whoever decides will say so
 
     # Deciding ---------------------------------------------------------------------------------
 
@@ -164,6 +187,27 @@ class Job:
     def _is_alone(self, captured: Graph) -> bool:
         """Whether the one region that has been planned is this one, of other sizes."""
         return self.training and len(self.shapes) == 1 and captured in self.shapes
+
+    def status(self) -> Status | None:
+        """What is known of it; None while nothing is planned."""
+        if not self.decisions:
+            return None
+        decision = self.leading
+        check = self.watch.check if self.watch is not None else None
+        return Status(
+            state="provisional" if decision.is_provisional else "planned",
+            plan=decision.plan_id,
+            plan_origin=decision.origin,
+            budget_bytes=decision.budget_bytes,
+            fits=decision.plan.fits,
+            resident_bytes=decision.resident_bytes,
+            unplanned_peak_bytes=decision.unplanned_peak_bytes,
+            predicted_peak_bytes=decision.predicted_peak_bytes,
+            measured_peak_bytes=check.peak_bytes if check else None,
+            predicted_step_seconds=decision.predicted_step_seconds,
+            measured_step_seconds=check.step_seconds if check else None,
+            steps=check.steps if check else 0,
+        )
 
     @property
     def budget_bytes(self) -> int | None:
@@ -247,6 +291,15 @@ class Job:
             self.generation += 1
             if self.watch is not None:
                 self.watch.start_again()
+
+    @property
+    def log(self) -> CallLog[Region] | None:
+        """Where regions say what runs; None if no step is being recorded."""
+        return self.watch.log if self.watch is not None else None
+
+    def refuse(self, error: InfeasibleBudget) -> None:
+        """No plan can meet the budget: whoever started the job ends it."""
+        self.refusal = error
 
     # Watching ---------------------------------------------------------------------------------
 

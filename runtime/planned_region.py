@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import torch
 from torch import fx
 
 from fastsa.capture.accumulation import Accumulation, accumulated_values, has_gradient
@@ -13,14 +14,68 @@ from fastsa.capture.joint_graph import Capture, capture, device_of, outside_op
 from fastsa.capture.region import Modules, Region
 from fastsa.errors import InfeasibleBudget, reason
 from fastsa.instrumentation.device import device_name
+from fastsa.planner.graph import Graph
+from fastsa.planner.step import Order
 from fastsa.runtime import accumulate
 from fastsa.runtime.aot_cache import Lookup
+from fastsa.runtime.decider import Needs
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.partition import partition
-from fastsa.runtime.ranks import Disagreement, bring
+from fastsa.runtime.ranks import Disagreement, Ranks, bring
 
-if TYPE_CHECKING:
-    from fastsa.runtime.job import Job
+
+class RegionJob(Protocol):
+    """What a region needs of the job that it is a part of."""
+
+    @property
+    def model(self) -> str:
+        """What the model is called."""
+        ...
+
+    @property
+    def training(self) -> bool:
+        """Whether a planned region has run: from then on nothing may stop the job."""
+        ...
+
+    @property
+    def ranks(self) -> Ranks:
+        """Those that agree on one plan."""
+        ...
+
+    @property
+    def log(self) -> CallLog[Region] | None:
+        """Where to say what runs; None if no step is being recorded."""
+        ...
+
+    def decide(self, captured: Capture, needs: Needs, *, is_whole: bool) -> Decision:
+        """A plan for a captured region."""
+        ...
+
+    def order(self, decision: Decision, captured: Graph) -> Order:
+        """What a decision means for a captured region. Raises IllegalPlan."""
+        ...
+
+    def planned(
+        self,
+        decision: Decision,
+        region: PlannedRegion,
+        device: torch.device,
+        captured: Capture | None,
+    ) -> None:
+        """A region has got its plan; what it was captured as is None if it was not traced."""
+        ...
+
+    def forward_begins(self) -> None:
+        """A planned region's forward begins."""
+        ...
+
+    def refuse(self, error: InfeasibleBudget) -> None:
+        """No plan can meet the budget."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Say something once."""
+        ...
 
 
 class PlannedRegion(Region):
@@ -30,7 +85,7 @@ class PlannedRegion(Region):
     of the forward's.
     """
 
-    def __init__(self, job: Job, inputs: Sequence[Any] = (), *, is_whole: bool) -> None:
+    def __init__(self, job: RegionJob, inputs: Sequence[Any] = (), *, is_whole: bool) -> None:
         self.job = job
         self.is_whole = is_whole
         self._have_gradients = [has_gradient(value) for value in inputs]
@@ -47,7 +102,7 @@ class PlannedRegion(Region):
             return self._planned(joint, num_fwd_outputs)
         except InfeasibleBudget as error:
             if not self.job.training:
-                self.job.refusal = error
+                self.job.refuse(error)
                 raise
             self.job.warn(f"a region met in mid-training trains unplanned: {error.message}")
             return super().partition(joint, num_fwd_outputs)
@@ -103,8 +158,7 @@ class PlannedRegion(Region):
 
     @property
     def _log(self) -> CallLog[Region] | None:
-        watch = self.job.watch
-        return watch.log if watch is not None and self._is_counted else None
+        return self.job.log if self._is_counted else None
 
     def forward_begins(self, arguments: Sequence[Any]) -> None:
         """A step may begin."""
@@ -130,6 +184,6 @@ class PlannedRegion(Region):
     def backward_ended(self, gradients: Sequence[Any]) -> None:
         """A stretch of the recorded step ends, and the ranks are past their first."""
         accumulate.end()
-        self.job.ranks.has_trained = True
+        self.job.ranks.trained()
         if self._log is not None:
             self._log.backward_ended(gradients)

@@ -101,11 +101,15 @@ class Ranks:
     def __init__(self, timeout: float, time_limit: float) -> None:
         self.timeout = timeout
         self.patience = PLANNING * timeout + time_limit
-        self.has_trained = False  # a backward has run: the ranks are past their first step
+        self._has_trained = False
         self.refusal: str | None = None
         self.regions = 0
         self._name = f"job {next(_jobs)}"
         self._known: Board | None = None
+
+    def trained(self) -> None:
+        """A backward has run: the ranks are past their first step."""
+        self._has_trained = True
 
     def board(self) -> Board | None:
         """The board of this job, None if it has one rank."""
@@ -133,7 +137,7 @@ class Ranks:
             return
         if self.refusal is not None:
             raise Disagreement(self.refusal, is_told=True)
-        met = Later(self, board) if self.has_trained else FirstStep(self, board)
+        met = Later(self, board) if self._has_trained else FirstStep(self, board)
         try:
             yield met
             met.close()

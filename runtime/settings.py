@@ -12,6 +12,7 @@ import msgspec
 from fastsa.config import LONGEST
 from fastsa.errors import BadInput
 from fastsa.planner.budget import Budget, parse
+from fastsa.planner.options import SearchOptions
 
 OFF = "FASTSA_DISABLE"
 """Environment variable: any value but empty or 0 makes every job train unplanned."""
@@ -40,6 +41,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("seed must be a whole number from 0 to 2^63 - 1")
         if not 1 <= self.threads <= 1024:
             raise ValueError("threads must be a whole number from 1 to 1024")
+
+    @property
+    def search(self) -> SearchOptions:
+        """How to plan."""
+        return SearchOptions(time_limit=self.time_limit, seed=self.seed, threads=self.threads)
 
 
 def from_options(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import fx
@@ -14,62 +15,54 @@ from fastsa.capture.region import compile_region
 from fastsa.errors import FastsaError
 from fastsa.runtime import aot_cache
 from fastsa.runtime.aot_cache import Lookup, Made
-from fastsa.runtime.decider import recall
 from fastsa.runtime.decision import Decision
+from fastsa.runtime.planned_region import PlannedRegion
 
-if TYPE_CHECKING:
-    from fastsa.runtime.job import Job
-    from fastsa.runtime.planned_region import PlannedRegion
+Recall = Callable[[Start], Decision | None]
+"""Finds the decision for the graph an earlier start captured, if nothing is left to find out."""
 
 
 def compile_planned(
-    job: Job, region: PlannedRegion, gm: fx.GraphModule, example_inputs: Sequence[Any]
+    region: PlannedRegion,
+    gm: fx.GraphModule,
+    example_inputs: Sequence[Any],
+    *,
+    store: Path | None,
+    recall: Recall,
 ) -> Any:
-    """Compile a Dynamo graph as a planned region, without tracing it if that was done before."""
+    """Compile a Dynamo graph as a planned region, without tracing it if that was done before.
+
+    Args:
+        region: What it becomes.
+        gm: The graph.
+        example_inputs: Of the graph.
+        store: Where the store is; None: the user's.
+        recall: Tells the decision for what an earlier start has captured.
+    """
     key = aot_cache.program_key(gm, example_inputs) if aot_cache.usable() else None
-    place = _place(job)
+    place = _place(store)
     if key is None or place is None:
         return compile_region(region, gm, example_inputs)
     starts = Starts(place)
     start = starts.get(key)
-    decision = _recalled(job, start) if start is not None else None
+    decision = recall(start) if start is not None else None
     lookup = _lookup(region, start, decision)
     region.lookup, region.recalled = lookup, decision
     with aot_cache.looking(lookup):
         compiled = compile_region(region, gm, example_inputs, lookup.code)
     if lookup.hit:
         assert decision is not None and start is not None
-        job.planned(decision, region, torch.device(start.device), None)
+        region.job.planned(decision, region, torch.device(start.device), None)
     elif lookup.made is not None:
         starts.put(key, _noted(start, lookup, lookup.made))
     return compiled
 
 
-def _place(job: Job) -> Any:
+def _place(path: Path | None) -> Path | None:
     try:
-        with Store.open(job.settings.store) as store:
+        with Store.open(path) as store:
             return store.path
     except FastsaError:
-        return None  # whoever decides will say so
-
-
-def _recalled(job: Job, start: Start) -> Decision | None:
-    """The decision for the graph an earlier start captured, if nothing is left to find out."""
-    covering = job.covering(start.captured)
-    if covering is not None:
-        return covering
-    try:
-        with Store.open(job.settings.store) as store:
-            return recall(
-                start.captured,
-                torch.device(start.device),
-                job.settings,
-                store,
-                model=job.model,
-                shape=job.shape,
-                budget_bytes=job.budget_bytes,
-            )
-    except (FastsaError, RuntimeError):
         return None  # whoever decides will say so
 
 

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import msgspec
-
-if TYPE_CHECKING:
-    from fastsa.runtime.job import Job
-
-_jobs: list[Job] = []
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,35 +30,32 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     steps: int  # begun under fastsa so far
 
 
+class Planned(Protocol):
+    """A job that can say how it does."""
+
+    @property
+    def process(self) -> int:
+        """Id of its process."""
+        ...
+
+    def status(self) -> Status | None:
+        """None if nothing is planned in it."""
+        ...
+
+
+_jobs: list[Planned] = []
+
+
 def status() -> Status | None:
     """What is known of the planned job of this process; None if nothing is planned in it.
 
     Of several (two `torch.compile` with different options), the one that was planned last.
     """
-    mine = [job for job in _jobs if job.process == os.getpid() and job.decisions]
-    return _status(mine[-1]) if mine else None
+    known = (job.status() for job in reversed(_jobs) if job.process == os.getpid())
+    return next((each for each in known if each is not None), None)
 
 
-def register(job: Job) -> None:
+def register(job: Planned) -> None:
     """A job has got a plan."""
     if job not in _jobs:
         _jobs.append(job)
-
-
-def _status(job: Job) -> Status:
-    decision = job.leading
-    check = job.watch.check if job.watch is not None else None
-    return Status(
-        state="provisional" if decision.is_provisional else "planned",
-        plan=decision.plan_id,
-        plan_origin=decision.origin,
-        budget_bytes=decision.budget_bytes,
-        fits=decision.plan.fits,
-        resident_bytes=decision.resident_bytes,
-        unplanned_peak_bytes=decision.unplanned_peak_bytes,
-        predicted_peak_bytes=decision.predicted_peak_bytes,
-        measured_peak_bytes=check.peak_bytes if check else None,
-        predicted_step_seconds=decision.predicted_step_seconds,
-        measured_step_seconds=check.step_seconds if check else None,
-        steps=check.steps if check else 0,
-    )

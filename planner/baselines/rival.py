@@ -11,18 +11,11 @@ import msgspec
 
 from fastsa.planner import _core
 from fastsa.planner.graph import Graph
+from fastsa.planner.options import Cancel
 
 POLL_SECONDS = 0.02
 
 T = TypeVar("T")
-
-
-class Cancel(Protocol):
-    """What `threading.Event` offers."""
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-        ...
 
 
 class Effort(msgspec.Struct, frozen=True):
@@ -78,4 +71,3 @@ class Find(Protocol):
 
     def __call__(self, graph: Graph, budget_bytes: int, effort: Effort) -> Found:
         """The order the rival chooses; nobody but the caller checks that it fits."""
-        ...

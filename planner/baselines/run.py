@@ -8,40 +8,36 @@ from typing import cast
 
 from fastsa.errors import BadInput
 from fastsa.planner import _core, baselines
-from fastsa.planner.baselines.rival import Cancel, Effort, Find
+from fastsa.planner.baselines.rival import Effort, Find
 from fastsa.planner.graph import Graph
 from fastsa.planner.native import native
+from fastsa.planner.options import Cancel, SearchOptions
 from fastsa.planner.plan import Plan, Planner
-from fastsa.planner.solve import PLANNER_VERSION, certify
+from fastsa.planner.search import PLANNER_VERSION, certify
 
 
 def plan(
-    graph: Graph,
-    budget_bytes: int,
-    algorithm: str,
-    *,
-    time_limit: float,
-    seed: int,
-    threads: int,
-    cancel: Cancel | None,
+    graph: Graph, budget_bytes: int, options: SearchOptions, *, cancel: Cancel | None = None
 ) -> Plan:
     """The plan of the rival named, with the lower bound and checked like any other.
 
     An unplanned step that fits is left alone, as no rival would touch it. What a rival without
-    any order amounts to is the unplanned order. `time_limit` is in seconds, for the rival alone:
-    the bound has up to a second of its own. Raises BadInput if the rival's extra is missing or
+    any order amounts to is the unplanned order. The time limit is for the rival alone: the
+    bound has up to a second of its own. Raises BadInput if the rival's extra is missing or
     the graph is too large for it.
     """
-    find = load(algorithm)
+    assert options.time_limit is not None
+    find = load(options.algorithm)
     started = time.monotonic()
-    effort = Effort(started + time_limit, seed % 2**31, threads, cancel)
+    deadline = started + options.time_limit
+    effort = Effort(deadline, options.seed % 2**31, options.threads, cancel)
 
     def certified(order: _core.Order, bound_seconds: float) -> Plan:
         made_by = Planner(
             version=PLANNER_VERSION,
-            algorithm=algorithm,
-            seed=seed,
-            threads=threads,
+            algorithm=options.algorithm,
+            seed=options.seed,
+            threads=options.threads,
             wall_seconds=time.monotonic() - started,
             iterations=0,
         )

@@ -10,7 +10,6 @@ import msgspec
 
 from fastsa.errors import BadInput, IllegalPlan
 from fastsa.planner import _core
-from fastsa.planner import solve as planner
 from fastsa.planner.explain import kept, minimum, other_budgets, peak, recomputed
 from fastsa.planner.explain.kept import KeptValues
 from fastsa.planner.explain.minimum import Minimum
@@ -20,8 +19,9 @@ from fastsa.planner.explain.peak import Peak
 from fastsa.planner.explain.recomputed import Recomputed
 from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.native import native
+from fastsa.planner.options import Cancel, OnProgress, SearchOptions
 from fastsa.planner.plan import Plan, Status
-from fastsa.planner.solve import Cancel, OnProgress
+from fastsa.planner.search import certify, search
 from fastsa.planner.validation import validate
 
 Shares = tuple[float, ...]
@@ -79,7 +79,9 @@ def explain(graph: Graph, plan: Plan | None = None) -> Explanation:
 
     Raises BadInput if the plan is not a legal one of this graph with the peak it claims.
     """
-    base = planner.plan(graph, INT64_MAX, iterations=0)  # the unplanned order and the minimum
+    base = search(
+        graph, INT64_MAX, SearchOptions(iterations=0)
+    )  # the unplanned order and the minimum
     known = current(graph, plan) if plan else base
     planned = plan is not None and plan.status != "infeasible"
     unplanned = Order(graph, base.sequence, base.segment_starts)
@@ -174,7 +176,7 @@ def current(graph: Graph, plan: Plan) -> Plan:
         except IllegalPlan as error:
             raise _unfit(error.message, "plan the graph again") from error
         return plan
-    return planner.certify(
+    return certify(
         graph, order, plan.budget_bytes, planner=plan.planner, time_limit=_CERTIFY_SECONDS
     )
 

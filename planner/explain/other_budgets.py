@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from fastsa.planner.graph import Graph
+from fastsa.planner.options import Cancel, OnProgress, SearchOptions
 from fastsa.planner.plan import Plan, Status
-from fastsa.planner.solve import Cancel, OnProgress, plan
+from fastsa.planner.solve import solve
 
 GIB = 2**30
 
@@ -52,11 +53,10 @@ def search(
     found: list[tuple[int, Plan]] = []
     starts = [] if known is None else [known]
     for change in sorted(changes):
-        answer = plan(
+        answer = solve(
             graph,
             budget_bytes + change,
-            time_limit=time_limit,
-            seed=seed,
+            SearchOptions(time_limit=time_limit, seed=seed),
             warm_start=_start(starts, budget_bytes + change),
             cancel=cancel,
             on_progress=on_progress,

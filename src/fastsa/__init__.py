@@ -14,12 +14,11 @@ from fastsa.errors import (
     InfeasibleBudget,
     StoreUnusable,
 )
+from fastsa.version import __version__
 
 if TYPE_CHECKING:
     from fastsa.profiling import profile, profile_step
     from fastsa.runtime.status import Status, status
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BadInput",

@@ -235,7 +235,7 @@ class TestPlanned:
     def test_a_graph_that_one_alone_meets_later(self, ranks: Ranks) -> None:
         ranks.all_meet()
         for job in ranks.jobs:
-            job.ranks.has_trained = True
+            job.ranks.trained()
         ranks.told.clear()
         assert ranks.run(None, lambda: ranks.meets(1, "shape")) == [None]
         (told,) = ranks.told

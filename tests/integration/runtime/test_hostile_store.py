@@ -17,7 +17,7 @@ from fastsa.errors import FastsaWarning
 from fastsa.instrumentation.device import device_name, versions
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import PLANNER_VERSION
+from fastsa.planner.search import PLANNER_VERSION
 from fastsa.runtime import backend, job
 from fastsa.runtime.dynamo_backend import _jobs
 from support.hard_models import Hard, add_noise, batch

@@ -21,7 +21,8 @@ from fastsa.cache.shared import GRAPHS, PLANS, Shared, SharedGraph, SharedPlan
 from fastsa.cache.store import Store
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import PLANNER_VERSION, plan
+from fastsa.planner.search import PLANNER_VERSION
+from fastsa.planner.solve import plan
 from support import builders
 
 replace = msgspec.structs.replace

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fastsa.planner.baselines import RIVALS
-from fastsa.planner.solve import ALGORITHMS
+from fastsa.planner.options import ALGORITHMS
 from support.commands import Fastsa
 from support.fork_server import Done
 from support.planner_graphs import REAL, random_training_graph

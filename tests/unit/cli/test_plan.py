@@ -10,7 +10,7 @@ import pytest
 from fastsa.cli import plan as plan_command
 from fastsa.planner import graph as graphs
 from fastsa.planner import plan as plans
-from fastsa.planner.solve import ALGORITHMS
+from fastsa.planner.options import ALGORITHMS
 from fastsa.planner.validation import validate
 from support.commands import Fastsa
 from support.planner_graphs import REAL, build, chain

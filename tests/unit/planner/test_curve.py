@@ -14,8 +14,9 @@ from fastsa.errors import BadInput
 from fastsa.planner import curve as curves
 from fastsa.planner.curve import Curve, curve
 from fastsa.planner.graph import Graph
+from fastsa.planner.options import Progress
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import Progress, plan
+from fastsa.planner.solve import plan
 from fastsa.planner.validation import validate
 from support import planner_reference as reference
 from support.planner_graphs import build, chain, legal_graphs, random_training_graph, real

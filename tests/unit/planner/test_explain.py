@@ -17,7 +17,8 @@ from fastsa.planner.explain.explanation import Explanation, explain, with_other_
 from fastsa.planner.explain.groups import Group, layers
 from fastsa.planner.graph import INT64_MAX, Graph
 from fastsa.planner.plan import Plan, Planner
-from fastsa.planner.solve import certify, plan
+from fastsa.planner.search import certify
+from fastsa.planner.solve import plan
 from support import planner_reference as reference
 from support.planner_graphs import build, chain, legal_graphs, random_training_graph, real_paths
 from support.properties import property_test

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import strategies as st
 
 from fastsa.planner.graph import Graph
+from fastsa.planner.options import ALGORITHMS
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import ALGORITHMS, plan
+from fastsa.planner.solve import plan
 from fastsa.planner.validation import validate
 from support import planner_reference as reference
 from support.planner_graphs import build, chain, legal_graphs, random_training_graph

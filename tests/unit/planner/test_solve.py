@@ -13,8 +13,9 @@ import pytest
 from fastsa.errors import BadInput
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph, Op, Value
+from fastsa.planner.options import ALGORITHMS, Progress
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import ALGORITHMS, Progress, plan
+from fastsa.planner.solve import plan
 from fastsa.planner.validation import validate
 from support.planner_graphs import build, chain, random_training_graph, real, real_paths
 

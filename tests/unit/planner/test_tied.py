@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph, Op, Segment, Value
 from fastsa.planner.plan import Plan
-from fastsa.planner.solve import plan, search
+from fastsa.planner.search import search
+from fastsa.planner.solve import plan
 from fastsa.planner.step import REGIONS, Order, region_names, region_order, step_order
 from fastsa.planner.tied import is_tied, tied_names
 from fastsa.planner.validation import validate

@@ -203,7 +203,7 @@ class TestFirstStep:
     @two_ranks
     def test_they_do_not_meet_again(self, job: Job) -> None:
         first = refused(job.all_meet(prepare=lambda rank: fails if rank else list), by=1)
-        job.ranks[1].has_trained = True  # nor later on
+        job.ranks[1].trained()  # nor later on
         for rank in (1, 0):  # nobody waits for anybody
             with pytest.raises(Disagreement) as again:
                 job.threads.on(rank, lambda rank=rank: job.meet(rank))  # type: ignore[misc]
@@ -307,7 +307,7 @@ class TestLater:
     def job(self, ranks: int, monkeypatch: pytest.MonkeyPatch) -> Job:
         made = Job(RankThreads(ranks, monkeypatch))
         for each in made.ranks:
-            each.has_trained = True
+            each.trained()
         return made
 
     @any_ranks
