@@ -118,8 +118,8 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats()
             self.step()
             return torch.cuda.max_memory_allocated()
-        from fastsa.instrumentation.allocators import recorder
         from fastsa.instrumentation.allocators.events import peak_delta
+        from fastsa.instrumentation.allocators.recorder import recorder
         from fastsa.instrumentation.storages import live_bytes
 
         self.optimizer.zero_grad()

@@ -42,8 +42,8 @@ from fastsa.capture.region import (
 )
 from fastsa.capture.step_graph import Part, step_graph
 from fastsa.errors import FastsaError, reason
-from fastsa.instrumentation.allocators import is_taken, recorder
 from fastsa.instrumentation.allocators.events import Allocator
+from fastsa.instrumentation.allocators.recorder import is_taken, recorder
 from fastsa.instrumentation.device import device_name
 from fastsa.instrumentation.module_hooks import BackwardCalls, Call, RootCalls, parameters
 from fastsa.instrumentation.nvml import DeviceWatch, watch

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from fastsa.instrumentation.allocators import is_taken, recorder
 from fastsa.instrumentation.allocators.cupy import CupyAllocator
 from fastsa.instrumentation.allocators.events import Allocator, Event, net, peak_delta
+from fastsa.instrumentation.allocators.recorder import is_taken, recorder
 from fastsa.instrumentation.storages import live_bytes
 
 LEAD_IN, RECORD = 1, 2

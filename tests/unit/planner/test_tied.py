@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph, Op, Segment, Value
+from fastsa.planner.options import SearchOptions
 from fastsa.planner.plan import Plan
 from fastsa.planner.search import search
 from fastsa.planner.solve import plan
@@ -129,7 +130,11 @@ def test_calls_that_are_free_would_not_be_alike(seed: int) -> None:
     graph = nested(seed, calls=5, length=6)
     unplanned = base(graph)
     found = [
-        search(graph, int(share * unplanned.peak_bytes), iterations=3000, time_limit=None)
+        search(
+            graph,
+            int(share * unplanned.peak_bytes),
+            SearchOptions(time_limit=None, iterations=3000),
+        )
         for share in (0.9, 0.8, 0.7, 0.6)
     ]
     assert not all(is_tied(graph, each) for each in found if each.fits)
