@@ -1,1 +1,1 @@
-"""Capture: a model becomes a Graph."""
+"""Turns a model into a Graph, and runs what it has captured."""

@@ -1,1 +1,1 @@
-"""Daemon: makes and improves plans in the background, so that no job waits for them."""
+"""Makes and improves plans in the background, so that no job waits for them."""

@@ -1,1 +1,1 @@
-"""Instrumentation: watches a process that trains."""
+"""Watches a process that trains: its models, steps, allocators and devices."""

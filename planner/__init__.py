@@ -1,1 +1,1 @@
-"""Graph + budget -> Plan. Knows nothing of torch."""
+"""A graph and a budget to a plan. Knows nothing of torch."""

@@ -1,1 +1,1 @@
-"""Records a real training step of an unmodified script."""
+"""Records one real training step of an unmodified script."""

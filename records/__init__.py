@@ -1,1 +1,1 @@
-"""Records: what is stored and handed on, typed, without torch."""
+"""What is stored and handed on, typed and without torch: Profile, Timeline, Run, Verdict."""

@@ -18,10 +18,23 @@ from fastsa.runtime.settings import Settings, from_options
 _jobs: dict[Settings, Job] = {}
 
 
-def compile_graph(
-    gm: fx.GraphModule, example_inputs: Sequence[Any], options: Mapping[str, Any]
+def backend(
+    gm: fx.GraphModule, example_inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None
 ) -> Any:
-    """Compile one graph under `options` (see Settings). Raises BadInput, InfeasibleBudget."""
+    """The `torch.compile` backend, found by its entry point.
+
+    Args:
+        gm: A graph that Dynamo has traced.
+        example_inputs: Of the graph.
+        options: See Settings.
+
+    Returns:
+        What runs in place of the graph.
+
+    Raises:
+        BadInput: An option makes no sense.
+        InfeasibleBudget: No plan can meet the budget.
+    """
     if disabled():
         return compile_region(Region(), gm, example_inputs)
     try:
@@ -29,7 +42,7 @@ def compile_graph(
     except BadInput as error:  # no mistake of the program's: it trains
         warn(f"training unplanned: {error}")
         return compile_region(Region(), gm, example_inputs)
-    settings = from_options(options, configured)
+    settings = from_options(options or {}, configured)
     if settings not in _jobs:
         _jobs[settings] = Job(settings)
     job = _jobs[settings]

@@ -18,8 +18,8 @@ from fastsa.instrumentation.device import device_name, versions
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.planner.search import PLANNER_VERSION
-from fastsa.runtime import backend, job
-from fastsa.runtime.dynamo_backend import _jobs
+from fastsa.runtime import job
+from fastsa.runtime.dynamo_backend import _jobs, backend
 from support.hard_models import Hard, add_noise, batch
 from support.random_plans import random_plan
 

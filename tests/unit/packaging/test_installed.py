@@ -16,7 +16,7 @@ def test_the_entry_points_are_found() -> None:
     assert scripts["fastsa"] == "fastsa.cli.main:main"
     assert scripts["fastsa-profile"] == "fastsa.cli.profile:main"
     (backend,) = entry_points(group="torch_dynamo_backends", name="fastsa")
-    assert backend.value == "fastsa.runtime:backend"
+    assert backend.value == "fastsa.runtime.dynamo_backend:backend"
     for point in (*entry_points(group="console_scripts"), backend):
         if point.value.startswith("fastsa."):
             assert callable(point.load())
