@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 
 from fastsa.cache import schema
-from fastsa.cache.store import Store, StoredPlan
+from fastsa.cache.plans import StoredPlan
+from fastsa.cache.store import Store
 from fastsa.errors import BadInput, FastsaError
 from fastsa.planner.validation import validate
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 PAGE = Path(__file__).with_name("architecture.md")
 PICTURE = Path(__file__).with_name("architecture.svg")
-WALKS = Path(__file__).with_name("walks.md")
 ROOT = PAGE.parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -39,6 +38,40 @@ no file is part of a circle of imports: those in functions and under `TYPE_CHECK
 |---|---|---|
 """
 
+Hop = tuple[str, str, str]  # a file, a class or function of it, and what happens there
+WALKS: dict[str, tuple[Hop, ...]] = {
+    "A budget, from the command line to the core": (
+        ("cli/run.py", "_run", "the text has become a Budget, and that a part of the Settings"),
+        ("runtime/job.py", "Job.decide", "a region has been captured and needs an order"),
+        ("runtime/decider.py", "decide", "a share becomes bytes; what is resident is taken off"),
+        ("planner/solve.py", "solve", "the step's bytes and the SearchOptions are checked"),
+        ("planner/search.py", "search", "both are handed to the native core"),
+        ("planner/binding/module.cpp", "solve_request", "converted; the GIL is released"),
+        ("planner/core/solve.cpp", "solve", "searched"),
+    ),
+    "An allocation, from the allocator to the report": (
+        ("instrumentation/kineto.py", "Kineto", "torch's profiler notes it"),
+        ("profiler/trace.py", "Tracer", "it becomes a Block: bytes, address, moment, op, line"),
+        (
+            "profiler/timeline_builder.py",
+            "build",
+            "birth and death are paired, and it gets a category",
+        ),
+        ("profiler/recorded.py", "recorded", "with the allocator's peak and what autograd saved"),
+        ("profiler/assembly.py", "assemble", "the timeline becomes a part of a Profile"),
+        ("cache/profiles.py", "ProfileTable.add_profile", "stored, compressed and with a checksum"),
+        ("report/profile.py", "summarize", "read, and put into words and pictures"),
+    ),
+    "A plan, from the store to the executed graph": (
+        ("cache/plans.py", "PlanTable.find_plan", "the fastest whose peak fits"),
+        ("runtime/decider.py", "decide", "validated against the graph; part of a Decision"),
+        ("runtime/decision.py", "Decision.order", "the order of this region's ops"),
+        ("runtime/job.py", "Job.order", "validated against what the job itself has captured"),
+        ("runtime/partition.py", "partition", "a forward and a backward in that order"),
+        ("capture/region.py", "code", "compiled op by op, with hooks at their beginnings and ends"),
+    ),
+}
+
 STYLE = """
 text { font: 14px system-ui, sans-serif; fill: #24292f }
 rect { fill: #f6f8fa; stroke: #8c959f }
@@ -54,7 +87,7 @@ def document() -> str:
     """The page."""
     edges = ImportGraph().between_rooms()
     rows = "\n".join(_row(room, edges) for room in ORDER)
-    return f"{HEAD}{rows}\n\n{WALKS.read_text('utf-8').rstrip()}\n"
+    return "\n".join((f"{HEAD}{rows}", *_walks())) + "\n"
 
 
 def picture() -> str:
@@ -70,6 +103,14 @@ def sentence(room: str) -> str:
     docstring = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text("utf-8")))
     assert docstring, f"{room} does not say what it does"
     return docstring.splitlines()[0]
+
+
+def _walks() -> Iterator[str]:
+    yield "\n## Three walks"
+    for title, hops in WALKS.items():
+        yield f"\n**{title}**\n"
+        for number, (path, name, text) in enumerate(hops, 1):
+            yield f"{number}. [`{path}`](../{path}), `{name}`: {text}"
 
 
 def _row(room: str, edges: Counter[Edge]) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from fastsa.cache.store import StoredPlan
+from fastsa.cache.plans import StoredPlan
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Planner
 from fastsa.records.margin import Margin

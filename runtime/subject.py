@@ -8,8 +8,9 @@ from functools import partial
 import msgspec
 import torch
 
+from fastsa.cache.profiles import ProfileSummary
 from fastsa.cache.sharing import sharing
-from fastsa.cache.store import ProfileSummary, Store
+from fastsa.cache.store import Store
 from fastsa.capture.accumulation import accumulating
 from fastsa.capture.joint_graph import Capture
 from fastsa.capture.op_timing import measure

@@ -75,3 +75,17 @@ def test_the_page_and_its_picture_are_up_to_date() -> None:
     page = load("make_architecture")
     assert page.PAGE.read_text("utf-8") == page.document(), "run python docs/make_architecture.py"
     assert page.PICTURE.read_text("utf-8") == page.picture(), "run docs/make_architecture.py"
+
+
+@pytest.mark.parametrize("walk", load("make_architecture").WALKS.items(), ids=lambda walk: walk[0])
+def test_a_walk_is_short_and_never_comes_back(
+    walk: tuple[str, tuple[tuple[str, str, str], ...]],
+) -> None:
+    _, hops = walk
+    assert len(hops) <= 7
+    files = [path for path, _, _ in hops]
+    assert len(set(files)) == len(files)
+    for path, name, _ in hops:
+        text = (ROOT / path).read_text("utf-8")
+        for part in name.split("."):
+            assert re.search(rf"(def|class|[\w>]) {part}\b", text), (path, name)

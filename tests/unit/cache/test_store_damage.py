@@ -13,7 +13,8 @@ import pytest
 import sqlite_utils
 
 from fastsa.cache import integrity, schema
-from fastsa.cache.store import MOST_QUARANTINED, Store
+from fastsa.cache.store import Store
+from fastsa.cache.table import MOST_QUARANTINED
 from fastsa.errors import BadInput, FastsaWarning, StoreUnusable
 from fastsa.planner.plan import Plan
 from support import builders
