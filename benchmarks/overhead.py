@@ -112,7 +112,7 @@ def host(layers: int, steps: int) -> tuple[dict[str, tuple[float, float]], int]:
 
         job = next(iter(_jobs.values()))
         job.close()
-    plan = job.decisions[0].plan
+    plan = job.decisions.first.plan
     assert plan.extra_seconds == 0
     return times, len(plan.sequence)
 

@@ -125,7 +125,7 @@ def measure(name: str, make: Make, budget: str, steps: int) -> Result:
         assert job.measured_peak_bytes is not None
         timed = TimedJob(Settings(budget=parse(budget), store=path))
         run_planned(make, timed, 1)
-        decision = timed.decisions[0]
+        decision = timed.decisions.first
         times = run_planned(make, SettledJob(timed.settings, decision), steps, against_plain=True)
     chosen = decision.plan
     return Result(

@@ -74,15 +74,19 @@ def _run(
     from fastsa.instrumentation.script import run_script
     from fastsa.report import out_of_memory
     from fastsa.report.ran import ending, sharded
-    from fastsa.runtime.job import Job, disabled
+    from fastsa.runtime.job import Host, Job, disabled
     from fastsa.runtime.launch import Launch
 
     if disabled():
         tell("fastsa: switched off by FASTSA_DISABLE: training unplanned")
         run_script(script, arguments, module=module, for_good=True)
         return
-    job = Job(settings)
-    job.on_planned = partial(_tell_plan, job)
+    host = Host(
+        command=(script, *arguments),
+        can_replan=True,
+        on_planned=lambda decision: _tell_plan(job, decision),
+    )
+    job = Job(settings, host)
     launch: Launch = Launch(job, script, arguments, module=module, for_good=True)
     process = os.getpid()
     try:
@@ -92,12 +96,13 @@ def _run(
         # A forked worker of the script ends here too; only the job itself has something to say,
         # unless there is an error of ours to tell instead.
         if os.getpid() == process and not isinstance(sys.exception(), FastsaError):
+            run = job.record.run
             if not job.ranks.rank:
-                for line in ending(job.decisions, job.run, launch.trained):
+                for line in ending(tuple(job.decisions), run, launch.trained):
                     tell(line)
-                if launch.sharded and job.run is not None:
-                    calls = [region.calls for region in job.regions]
-                    tell(sharded(calls, job.run.steps))
+                if launch.sharded and run is not None:
+                    calls = [region.calls for region in job.compilation.planned]
+                    tell(sharded(calls, run.steps))
             if launch.shortage is not None:
                 tell(out_of_memory.summary(**vars(launch.shortage)))
 

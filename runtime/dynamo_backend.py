@@ -47,6 +47,5 @@ def backend(
         _jobs[settings] = Job(settings)
     job = _jobs[settings]
     batch = [t for t in example_inputs if not isinstance(t, torch.nn.Parameter)]
-    job.shape = signature(batch, {})
-    job.model = "compiled model"  # the backend is not told which
+    job.describe("compiled model", signature(batch, {}))  # the backend is not told which
     return job.compile(gm, example_inputs)

@@ -1,12 +1,10 @@
-"""Job: everything of one planned training process: its regions, its store, its run."""
+"""Job: one planned training process: its regions, its plans, its steps."""
 
 from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,24 +18,21 @@ from fastsa.capture.accumulation import has_gradient
 from fastsa.capture.calls import CallLog
 from fastsa.capture.joint_graph import Capture
 from fastsa.capture.region import Region, compile_region, covers_frame
-from fastsa.capture.step_graph import Part
-from fastsa.errors import FastsaError, InfeasibleBudget, StoreUnusable, reason, warn
+from fastsa.errors import FastsaError, InfeasibleBudget, StoreUnusable, reason
 from fastsa.instrumentation.interruption import interruptible
 from fastsa.instrumentation.module_hooks import parameters
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import Order, region_names
-from fastsa.planner.validation import validate_order
-from fastsa.records.margin import TOLERANCE_SHARE
-from fastsa.records.run import Run
-from fastsa.runtime.check import StepCheck
 from fastsa.runtime.decider import ALONE, Needs, decide, keep_for, provisional, recall
 from fastsa.runtime.decision import Decision
-from fastsa.runtime.guard import Guard
+from fastsa.runtime.decisions import Decisions
+from fastsa.runtime.learner import Learner
+from fastsa.runtime.notices import Notices
 from fastsa.runtime.planned_region import PlannedRegion
 from fastsa.runtime.ranks import Ranks
+from fastsa.runtime.run_record import RunRecord
 from fastsa.runtime.settings import OFF, Settings
-from fastsa.runtime.shapes import Shapes
 from fastsa.runtime.start import compile_planned
 from fastsa.runtime.status import Status, register
 from fastsa.runtime.subject import Subject, subject
@@ -46,42 +41,79 @@ from fastsa.runtime.watch import Watch
 T = TypeVar("T")
 
 
-class Job:
-    """One training process under one budget. Compiles regions and, at its end, stores the run."""
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """Who runs the model.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        command: The script and its arguments, if it was started by us.
+        can_replan: Whether it compiles the model again on demand.
+        on_planned: Told of each decision.
+    """
+
+    command: tuple[str, ...] = ()
+    can_replan: bool = False
+    on_planned: Callable[[Decision], None] = lambda decision: None
+
+
+class Compilation:
+    """The regions that a job has compiled. `planned`: those with a plan."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.planned: list[PlannedRegion] = []
+        self._root_frame: int | None = None  # of the model that is being compiled
+
+    def begin(self, frame: int) -> None:
+        """A model is about to be compiled: the number of its frame."""
+        self._root_frame = frame
+
+    def add(self, gm: fx.GraphModule) -> bool:
+        """One more. Returns whether it is all of a model, as far as anybody can tell."""
+        self.count += 1
+        return self._root_frame is None or covers_frame(gm, self._root_frame)
+
+
+class Job:
+    """One training process under one budget.
+
+    Compiles regions, decides on their plans, watches the steps, and stores the run at its end.
+    """
+
+    def __init__(self, settings: Settings, host: Host | None = None) -> None:
         self.settings = settings
+        self.host = host or Host()
         self.ranks = Ranks(settings.rank_timeout, settings.time_limit)
-        self.decisions: list[Decision] = []
-        self.regions: list[PlannedRegion] = []  # those with a plan
+        self.notices = Notices(self.ranks)
+        self.decisions = Decisions()
+        self.compilation = Compilation()
+        self.record = RunRecord(settings.store, self.host.command)
         self.refusal: InfeasibleBudget | None = None
         self.watch: Watch | None = None
-        self.can_switch = False  # whether whoever runs the model compiles it again on demand
-        self.root_frame: int | None = None  # of the model that is being compiled
-        self.generation = 0  # goes up when it has to
-        self.accumulates = False  # whether it has switched because of gradients of before
-        self.model = "model"
-        self.shape = ""
-        self.command: tuple[str, ...] = ()
-        self.compiled = 0
-        self.run: Run | None = None
-        self.kept_plan: str | None = None  # id of the same plan as one of the step
-        self.guard = Guard(settings.store)
-        self.on_planned: Callable[[Decision], None] = lambda decision: None
-        self._parts: dict[Region, Capture] | None = {}
-        self.shapes = Shapes()
-        self._like: dict[str, str] = {}  # captured region -> the one whose order it runs in
-        self._whole: set[str | None] = set()  # regions that were all of a model before the switch
-        self._used: set[str] = set()  # ids of plans that the store knows to be in use
-        self._warned: set[str] = set()
-        self._closed = False
+        self.recompile_epoch = 0  # goes up when whoever runs the model has to compile it again
         self.process = os.getpid()
+        self._learner = Learner()
+        self._accumulates = False  # whether it has replanned because of gradients of before
+        self._called_as = ("model", "")  # the model's name and the shape of its arguments
+        self._closed = False
+
+    @property
+    def model(self) -> str:
+        """What the model is called."""
+        return self._called_as[0]
+
+    @property
+    def shape(self) -> str:
+        """The shape of the arguments that it was last compiled for."""
+        return self._called_as[1]
+
+    def describe(self, model: str, shape: str) -> None:
+        """Say what is about to be compiled."""
+        self._called_as = (model, shape)
 
     def compile(self, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> Any:
         """Compile one Dynamo graph; it becomes a region if gradients are taken through it."""
-        self.compiled += 1
         region = self.new_region(gm, example_inputs)
-        if self.accumulates:  # starts do not know that
+        if self._accumulates:  # torch's cache does not know that
             return compile_region(region, gm, example_inputs)
         return compile_planned(
             region, gm, example_inputs, store=self.settings.store, recall=self._recalled
@@ -89,12 +121,11 @@ class Job:
 
     def new_region(self, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> PlannedRegion:
         """The region that a Dynamo graph becomes."""
-        is_whole = self.root_frame is None or covers_frame(gm, self.root_frame)
-        return PlannedRegion(self, example_inputs, is_whole=is_whole)
+        return PlannedRegion(self, example_inputs, is_whole=self.compilation.add(gm))
 
     def _recalled(self, start: Start) -> Decision | None:
         """The decision for the graph an earlier start captured, if nothing is left to find out."""
-        covering = self.covering(start.captured)
+        covering = self.decisions.covering(start.captured)
         if covering is not None:
             return covering
         try:
@@ -106,7 +137,7 @@ class Job:
                     store,
                     model=self.model,
                     shape=self.shape,
-                    budget_bytes=self.budget_bytes,
+                    budget_bytes=self.decisions.budget_bytes,
                 )
         except (FastsaError, RuntimeError):
             return None  # whoever decides will say so
@@ -120,36 +151,18 @@ class Job:
         it is not known, each gets the plan with the lowest peak until the step has been seen.
         """
         captured_hash = captured.graph.hash()
-        covering = self.covering(captured_hash)
+        covering = self.decisions.covering(captured_hash)
         if covering is not None:
             return covering
-        like = self.shapes.plan_of(captured.graph) if self.training else None
-        planned = None if like is None else self._decision_for(like)
-        if like is not None and planned is not None:
-            self._like[captured_hash] = like
-            return planned
-        is_whole = is_whole or captured_hash in self._whole
+        alike = self.decisions.alike(captured.graph) if self.training else None
+        if alike is not None:
+            return alike
+        is_whole = is_whole or self.decisions.was_whole(captured_hash)
         return self._with_store(lambda store: self._decide(captured, store, needs, is_whole))
 
     def order(self, decision: Decision, captured: Graph) -> Order:
-        """What a decision means for a captured region. Raises IllegalPlan.
-
-        The graph it was planned on may be anybody's: what may run twice is what this one says.
-        """
-        name = captured.hash()
-        if name not in self._like:
-            self.shapes.add(captured)
-        order = decision.order(self._like.get(name, name))
-        validate_order(captured, order)
-        return order
-
-    def _decision_for(self, captured_hash: str) -> Decision | None:
-        found = (d for d in self.decisions if d.captured_hash == captured_hash)
-        return self.covering(captured_hash) or next(found, None)
-
-    def covering(self, captured_hash: str) -> Decision | None:
-        """The decision already made for a step that a captured region is a part of."""
-        return next((d for d in self.decisions if d.covers(captured_hash)), None)
+        """What a decision means for a captured region. Raises IllegalPlan."""
+        return self.decisions.order(decision, captured)
 
     def _with_store(self, work: Callable[[Store | None], T]) -> T:
         try:
@@ -163,7 +176,8 @@ class Job:
         self, captured: Capture, store: Store | None, needs: Needs, is_whole: bool
     ) -> Decision:
         # The first has not found this one in its step; with other sizes it is no other region.
-        is_another = bool(self.decisions) and not self._is_alone(captured.graph)
+        is_alone = self.training and self.decisions.is_only(captured.graph)
+        is_another = bool(self.decisions) and not is_alone
         what = subject(
             captured,
             store,
@@ -173,56 +187,22 @@ class Job:
             make_way=self._make_way,
         )
         is_known = bool(region_names(what.graph))
-        if self.may_switch and not is_known and (is_another or not is_whole):
+        if self.may_replan and not is_known and (is_another or not is_whole):
             return provisional(what, self.settings, store)
         settings = self.settings
-        if self.accumulates:  # there is no way back: if the budget cannot be met, come close
+        if self._accumulates:  # there is no way back: if the budget cannot be met, come close
             settings = msgspec.structs.replace(settings, best_effort=True)
-        return decide(what, settings, store, budget_bytes=self.budget_bytes, needs=needs)
+        budget = self.decisions.budget_bytes
+        return decide(what, settings, store, budget_bytes=budget, needs=needs)
 
     def _make_way(self) -> None:
         if self.watch is not None:
             self.watch.make_way()
 
-    def _is_alone(self, captured: Graph) -> bool:
-        """Whether the one region that has been planned is this one, of other sizes."""
-        return self.training and len(self.shapes) == 1 and captured in self.shapes
-
-    def status(self) -> Status | None:
-        """What is known of it; None while nothing is planned."""
-        if not self.decisions:
-            return None
-        decision = self.leading
-        check = self.watch.check if self.watch is not None else None
-        return Status(
-            state="provisional" if decision.is_provisional else "planned",
-            plan=decision.plan_id,
-            plan_origin=decision.origin,
-            budget_bytes=decision.budget_bytes,
-            fits=decision.plan.fits,
-            resident_bytes=decision.resident_bytes,
-            unplanned_peak_bytes=decision.unplanned_peak_bytes,
-            predicted_peak_bytes=decision.predicted_peak_bytes,
-            measured_peak_bytes=check.peak_bytes if check else None,
-            predicted_step_seconds=decision.predicted_step_seconds,
-            measured_step_seconds=check.step_seconds if check else None,
-            steps=check.steps if check else 0,
-        )
-
     @property
-    def budget_bytes(self) -> int | None:
-        """What the job has made of the budget, once it knows the step."""
-        return next((d.budget_bytes for d in self.decisions if not d.is_provisional), None)
-
-    @property
-    def leading(self) -> Decision:
-        """The decision that predicts the step's peak."""
-        return max(self.decisions, key=lambda d: d.predicted_peak_bytes)
-
-    @property
-    def may_switch(self) -> bool:
+    def may_replan(self) -> bool:
         """Whether a plan may be replaced in mid-training: where no other rank has to follow."""
-        return self.can_switch and self.ranks.board() is None
+        return self.host.can_replan and self.ranks.board() is None
 
     @property
     def training(self) -> bool:
@@ -237,41 +217,34 @@ class Job:
         captured: Capture | None,
     ) -> None:
         """A region has got its plan; what it was captured as is None if it was not traced."""
-        self.regions.append(region)
+        self.compilation.planned.append(region)
         register(self)
-        if captured is None:
-            self._parts = None  # nothing can be learned of the step
-        elif self._parts is not None:
-            self._parts[region] = captured
+        self._learner.planned(region, captured)
         if self.watch is None:
             self.watch = Watch(device, self._recorded)
             atexit.register(self.close)
         if decision in self.decisions:
             return  # as a part of a step that is planned already
-        self.decisions.append(decision)
-        self._note_use(decision)
+        self.decisions.add(decision)
+        self._take(decision)
         is_over = decision.predicted_peak_bytes > decision.budget_bytes
-        if self.accumulates and is_over and not self.settings.best_effort:
+        if self._accumulates and is_over and not self.settings.best_effort:
             self.warn(
                 f"the budget of {format_bytes(decision.budget_bytes)} cannot be met beside the "
                 "gradients of earlier micro-batches: "
                 f"{format_bytes(decision.predicted_peak_bytes)} is the lowest peak found"
             )
-        if len(self.decisions) > 1 and self.watch.check.steps <= 1 and not self.may_switch:
+        if len(self.decisions) > 1 and self.watch.check.steps <= 1 and not self.may_replan:
             self.warn(
                 "the model is captured as several regions and the budget holds for each alone: "
                 "the step's peak may be higher until the next start, which knows the step"
             )
-        self.on_planned(decision)
+        self.host.on_planned(decision)
 
-    def _note_use(self, decision: Decision) -> None:
-        """A plan that a job trains with is no garbage, however old it is."""
-        plan_id = decision.plan_id
-        if plan_id is None or self.ranks.rank:
-            return
-        self._used.add(plan_id)
-        with suppress(StoreUnusable), Store.open(self.settings.store) as store:
-            store.uses.begin(plan_id)
+    def _take(self, decision: Decision) -> None:
+        """Let the store know that a plan is in use."""
+        if decision.plan_id is not None and not self.ranks.rank:
+            self.record.use(decision.plan_id)
 
     def called_again(self, model: nn.Module) -> None:
         """A model is about to be called again, perhaps with gradients that no plan counts on.
@@ -279,18 +252,28 @@ class Job:
         They are resident then. The plan that is made for it serves the first micro-batch of a
         step too, which finds none and leaves as many.
         """
-        if not self.may_switch or self.accumulates or self._parts is None or not self.decisions:
+        if not self.may_replan or self._accumulates or self._learner.is_done or not self.decisions:
             return
         if any(region_names(d.graph) or d.is_provisional for d in self.decisions):
             return  # of a step that was recorded with its gradients, or will be
         if any(map(has_gradient, parameters(model))):
-            self.accumulates = True
-            self._whole = {d.captured_hash for d in self.decisions}
-            self.decisions = []
-            self._parts = {}
-            self.generation += 1
-            if self.watch is not None:
-                self.watch.start_again()
+            self._accumulates = True
+            self.decisions.start_again()
+            self._learner.start_again()
+            self._compile_again()
+
+    def _compile_again(self) -> None:
+        self.recompile_epoch += 1
+        if self.watch is not None:
+            self.watch.start_again()
+
+    # Watching ---------------------------------------------------------------------------------
+
+    def status(self) -> Status | None:
+        """What is known of it; None while nothing is planned."""
+        if not self.decisions:
+            return None
+        return Status.of(self.decisions.leading, self.watch.check if self.watch else None)
 
     @property
     def log(self) -> CallLog[Region] | None:
@@ -301,7 +284,9 @@ class Job:
         """No plan can meet the budget: whoever started the job ends it."""
         self.refusal = error
 
-    # Watching ---------------------------------------------------------------------------------
+    def warn(self, text: str) -> None:
+        """Say something once, on one of the ranks that have it to say."""
+        self.notices.warn(text)
 
     def forward_begins(self) -> None:
         """A planned region's forward begins."""
@@ -323,62 +308,26 @@ class Job:
 
     def _learn(self) -> None:
         """Keep the graph of the step if it was not known, and plan it if that is called for."""
-        parts, self._parts = self._parts, None
         if self.watch is None or not self.decisions:
             return
-        peak = self.watch.check.peak_bytes
-        if parts is None:  # it has been learned from an earlier one
-            self._warn_if_over(peak)
-            return
-        budget = self.budget_bytes
-        is_over = peak is not None and budget is not None and peak > budget
-        names = [parts[region].graph.hash() for region in self.watch.regions if region in parts]
-        seen = {self._like.get(name, name) for name in names}
-        is_known = all(seen == set(region_names(d.graph)) - {""} for d in self.decisions)
-        if is_known and not is_over and not self._is_off(peak):
-            self._warn_if_over(peak)
-            return
-        step = self.watch.step_graph(self._measured(parts), self.model)
+        learned = self._learner.learn(self.watch, self.decisions, self.model)
+        step = learned.step
         if step is not None and not self.ranks.rank:
             self._with_store(lambda store: store and store.add_graph(step))
             sharing().graph_made(step)
-        is_provisional = any(d.is_provisional for d in self.decisions)
-        is_other = is_over or is_provisional or self._was_planned_as_another(seen)
-        if step is not None and self.may_switch and is_other:
-            self._switch(step)
+        if step is not None and self.may_replan and learned.is_another:
+            self._replan(step)
             return
-        if step is not None and not is_over and len(self.decisions) == 1 and not self.ranks.rank:
-            self._keep_for(step, self.decisions[0])
-        self._warn_if_over(peak, is_recorded=step is not None)
+        is_single = len(self.decisions) == 1 and not self.ranks.rank
+        if step is not None and not learned.is_over and is_single:
+            # The next start finds the plan as one of the step that was recorded.
+            decision = self.decisions.first
+            self.record.keep(self._with_store(lambda store: keep_for(step, decision, store)))
+        self._warn_if_over(learned.peak_bytes, is_recorded=step is not None)
 
-    def _is_off(self, peak: int | None) -> bool:
-        """Whether the step takes so much more or less that it is another than was recorded."""
-        predicted = max(d.predicted_peak_bytes for d in self.decisions)
-        return peak is not None and abs(peak - predicted) > TOLERANCE_SHARE * predicted
-
-    def _keep_for(self, step: Graph, decision: Decision) -> None:
-        """Store the plan as one of the step that was recorded: the next start finds that one."""
-        self.kept_plan = self._with_store(lambda store: keep_for(step, decision, store))
-
-    def _was_planned_as_another(self, seen: set[str]) -> bool:
-        """Whether the plan is of a step with other regions than those that ran."""
-        return any(
-            region_names(d.graph) and seen != set(region_names(d.graph)) - {""}
-            for d in self.decisions
-        )
-
-    def _measured(self, parts: Mapping[Region, Capture]) -> dict[Region, Part]:
-        known = {}
-        for region, captured in parts.items():
-            for decision in self.decisions:
-                graph = decision.measured(captured.graph)
-                if graph is not None:
-                    known[region] = Part(captured, graph)
-        return known
-
-    def _switch(self, step: Graph) -> None:
+    def _replan(self, step: Graph) -> None:
         """Plan the step as it was recorded; whoever runs the model compiles it again."""
-        old = self.decisions[0]
+        old = self.decisions.first
         what = Subject(
             graph=step,
             resident_bytes=step.resident_bytes,
@@ -389,7 +338,8 @@ class Job:
         # In mid-training there is no way back: if the budget cannot be met, come close to it.
         settings = msgspec.structs.replace(self.settings, best_effort=True)
         # A share of what a part of the step takes was not what the user meant.
-        budget = None if self.settings.budget.kind == "percent" else self.budget_bytes
+        is_share = self.settings.budget.kind == "percent"
+        budget = None if is_share else self.decisions.budget_bytes
         decision = self._with_store(
             lambda store: decide(what, settings, store, budget_bytes=budget)
         )
@@ -398,35 +348,19 @@ class Job:
                 f"the budget of {format_bytes(decision.budget_bytes)} cannot be met by the whole "
                 f"step: {format_bytes(decision.predicted_peak_bytes)} is the lowest peak found"
             )
-        self.decisions = [decision]
-        self._note_use(decision)
-        self.shapes, self._like = Shapes(), {}
-        self.regions.clear()
-        self.generation += 1
-        if self.watch is not None:
-            self.watch.start_again()
-        self.on_planned(decision)
+        self.decisions.replace(decision)
+        self._take(decision)
+        self.compilation.planned.clear()
+        self._compile_again()
+        self.host.on_planned(decision)
 
-    def _warn_if_over(self, peak: int | None, *, is_recorded: bool = False) -> None:
+    def _warn_if_over(self, peak: int | None, *, is_recorded: bool) -> None:
         if peak is None:
             return
-        said = self.guard.measured(self.decisions, peak, is_recorded=is_recorded)
+        guard = self.record.guard
+        said = guard.measured(tuple(self.decisions), peak, is_recorded=is_recorded)
         if said is not None:
             self.warn(said)
-
-    @property
-    def warned(self) -> int:
-        """How many things were said."""
-        return len(self._warned)
-
-    def warn(self, text: str) -> None:
-        """Say something once, on one of the ranks that have it to say."""
-        if text in self._warned:
-            return
-        self._warned.add(text)
-        if self.ranks.is_first_to_say(text):
-            who = f"rank {self.ranks.rank}: " if self.ranks.rank else ""
-            warn(f"{who}{text}")
 
     def close(self, *, store_run: bool = True) -> None:
         """End the watch over steps and store the run. Safe to call twice, and after a fork."""
@@ -447,36 +381,8 @@ class Job:
             self.watch.close()
 
     def _store_run(self) -> None:
-        if self.watch is None or not self.decisions:
-            return
-        decision = self.leading
-        self.run = self._run(decision, self.watch.check)
-        if decision.plan_id is None:
-            return
-        with Store.open(self.settings.store) as store:
-            store.uses.end(self._used)
-            run_id = store.add_run(self.run)
-            self.guard.ran(store, run_id)
-
-    def _run(self, decision: Decision, check: StepCheck) -> Run:
-        return Run(
-            schema="fastsa.run/1",
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            script=" ".join(self.command),
-            model=decision.model,
-            shape=decision.shape,
-            device=decision.device,
-            versions=decision.versions,
-            plan=decision.plan_id or "",
-            plan_origin=decision.origin,
-            budget_bytes=decision.budget_bytes,
-            resident_bytes=decision.resident_bytes,
-            predicted_peak_bytes=decision.predicted_peak_bytes,
-            measured_peak_bytes=check.peak_bytes,
-            predicted_step_seconds=decision.predicted_step_seconds,
-            measured_step_seconds=check.step_seconds,
-            steps=check.steps,
-        )
+        if self.watch is not None and self.decisions:
+            self.record.end(self.decisions.leading, self.watch.check)
 
 
 def disabled() -> bool:

@@ -49,9 +49,7 @@ class Launch:
         self.shortage: Shortage | None = None
         self._uncaptured: set[nn.Module] = set()
         self._planned_models: set[nn.Module] = set()  # of which regions have run
-        self._roots: dict[nn.Module, int] = {}  # with the generation they were compiled in
-        job.command = (script, *arguments)
-        job.can_switch = True
+        self._roots: dict[nn.Module, int] = {}  # with the epoch they were compiled in
 
     def run(self) -> None:
         """Run the script to its end.
@@ -116,7 +114,7 @@ class Launch:
             self._leave(module, "it is called with a subclass of torch.Tensor")
         if module in self._roots:
             return self._called_again(module, call)
-        self._roots[module] = self.job.generation
+        self._roots[module] = self.job.recompile_epoch
         if module in self._uncaptured:
             return call()
         if isinstance(module, OptimizedModule):  # with hooks, or in a DistributedDataParallel
@@ -126,15 +124,14 @@ class Launch:
         if is_compiled(module):
             self.job.warn(LEFT_OUT)
         self.sharded = self.sharded or is_sharded(module)
-        self.job.model = model_name(self._roots)
-        self.job.shape = signature(args, kwargs)
+        self.job.describe(model_name(self._roots), signature(args, kwargs))
         return self._first_call(module, call)
 
     def _called_again(self, module: nn.Module, call: Call) -> Any:
         self.job.called_again(module)
-        if self._roots[module] == self.job.generation:
+        if self._roots[module] == self.job.recompile_epoch:
             return self._watched(module, call)
-        self._roots[module] = self.job.generation
+        self._roots[module] = self.job.recompile_epoch
         return call() if module in self._uncaptured else self._first_call(module, call)
 
     def _watched(self, module: nn.Module, call: Call) -> Any:
@@ -151,15 +148,16 @@ class Launch:
         return result
 
     def _first_call(self, module: nn.Module, call: Call) -> Any:
-        compiled, warned = self.job.compiled, self.job.warned
-        self.job.root_frame = next_frame()
+        compilation, notices = self.job.compilation, self.job.notices
+        compiled, warned = compilation.count, len(notices)
+        compilation.begin(next_frame())
         result = compile_in_place(module, self._backend(), call, partial(self._failed, module))
-        if self.job.compiled == compiled and self.job.warned == warned:
+        if (compilation.count, len(notices)) == (compiled, warned):
             self.job.warn("nothing of the model could be captured: it trains unplanned")
         return result
 
     def _backend(self) -> Callable[..., Any]:
-        # One of its own for each generation: the tracer keeps what it compiled by backend.
+        # One of its own for each epoch: the tracer keeps what it compiled by backend.
         return lambda gm, inputs: self.job.compile(gm, inputs)
 
     def _failed(

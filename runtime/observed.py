@@ -27,10 +27,11 @@ from fastsa.instrumentation.script import StopScript
 from fastsa.planner.budget import parse
 from fastsa.runtime.check import RECORD, StepCheck
 from fastsa.runtime.decision import Decision
-from fastsa.runtime.job import Job
+from fastsa.runtime.job import Host, Job
 from fastsa.runtime.launch import Launch
 from fastsa.runtime.observer import Observer
 from fastsa.runtime.op_digests import OpDigests
+from fastsa.runtime.planned_region import PlannedRegion
 from fastsa.runtime.settings import Settings
 from fastsa.runtime.trace import Assignment, Failure, PlanUsed, Trace
 
@@ -72,18 +73,24 @@ class Observed(Launch):
         return self._trace(seeded == torch.initial_seed())
 
     def _job(self) -> Job:
-        job = _ObservedJob(settings(self.assignment))
+        assignment = self.assignment
+        job = _ObservedJob(
+            settings(assignment),
+            Host(
+                command=(assignment.script, *assignment.arguments),
+                can_replan=True,
+                on_planned=self._planned,
+            ),
+            is_planned=assignment.mode == "planned",
+            watched=self.digests.watched if assignment.ops else None,
+        )
         self.said = job.said
-        job.on_planned = self._planned
-        if self.assignment.ops:
-            job.watched = self.digests.watched
-        job.is_planned = self.assignment.mode == "planned"
         return job
 
     def _planned(self, decision: Decision) -> None:
         if self._check is not None:
             self._check.timed_from = self.timed_from
-        if self.job.generation:  # another plan from the next step on
+        if self.job.recompile_epoch:  # another plan from the next step on
             self.observer.observe_more()
 
     def _root_called(
@@ -134,7 +141,7 @@ class Observed(Launch):
             steps=tuple(map(tuple, self.observer.seen)),
             places=tuple(self.digests.places),
             ops=tuple(self.digests.runs),
-            plans=_plans(decisions, self.job.kept_plan),
+            plans=_plans(decisions, self.job.record.kept_plan),
             warnings=tuple(self.said),
             peak_bytes=check.peak_bytes if check else None,
             step_seconds=check.step_seconds if check else None,
@@ -144,18 +151,27 @@ class Observed(Launch):
 class _ObservedJob(Job):
     """A job of a few steps, some of them observed: not a run to be stored."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        host: Host,
+        *,
+        is_planned: bool,
+        watched: Callable[[Region], Region] | None,
+    ) -> None:
+        super().__init__(settings, host)
         self.said: list[str] = []
-        self.is_planned = True
-        self.watched: Callable[[Region], Region] | None = None
+        self.is_planned = is_planned
+        self.watched = watched
 
     def compile(self, gm: fx.GraphModule, example_inputs: Sequence[Any]) -> Any:
         """Compile one Dynamo graph, planned or not, watched or not."""
         if self.is_planned and self.watched is None:
             return super().compile(gm, example_inputs)
-        self.compiled += 1
-        region = self.new_region(gm, example_inputs) if self.is_planned else Region()
+        is_whole = self.compilation.add(gm)
+        region = Region()
+        if self.is_planned:
+            region = PlannedRegion(self, example_inputs, is_whole=is_whole)
         return compile_region(self.watched(region) if self.watched else region, gm, example_inputs)
 
     def warn(self, text: str) -> None:

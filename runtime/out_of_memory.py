@@ -46,7 +46,7 @@ def shortage(job: Job, roots: Iterable[nn.Module], ending: BaseException) -> Sho
     except Exception as failure:  # noqa: BLE001  the script's own error must come through
         job.warn(f"what was alive cannot be told: {reason(failure)}")
         return None
-    budget = job.decisions[0].budget_bytes if job.decisions else None
+    budget = job.decisions.first.budget_bytes if job.decisions else None
     return Shortage(profile, _stored(job, profile), requested_bytes(describe(error)), budget)
 
 
@@ -66,7 +66,7 @@ def _profile(job: Job, modules: list[nn.Module], error: BaseException) -> Profil
     device = next(iter(parameters.values())).device
     timeline = snapshot(device, error, modules)
     minimum = _minimum(job, device, requested_bytes(describe(error)))
-    script, *arguments = job.command
+    script, *arguments = job.host.command
     return Profile(
         schema="fastsa.profile/2",
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -7,6 +7,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from fastsa.runtime.check import StepCheck
+from fastsa.runtime.decision import Decision
+
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The plan that trains now, predicted against measured.
@@ -28,6 +31,24 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     predicted_step_seconds: float
     measured_step_seconds: float | None
     steps: int  # begun under fastsa so far
+
+    @classmethod
+    def of(cls, decision: Decision, check: StepCheck | None) -> Status:
+        """Of the decision that predicts the peak, and of the steps so far."""
+        return cls(
+            state="provisional" if decision.is_provisional else "planned",
+            plan=decision.plan_id,
+            plan_origin=decision.origin,
+            budget_bytes=decision.budget_bytes,
+            fits=decision.plan.fits,
+            resident_bytes=decision.resident_bytes,
+            unplanned_peak_bytes=decision.unplanned_peak_bytes,
+            predicted_peak_bytes=decision.predicted_peak_bytes,
+            measured_peak_bytes=check.peak_bytes if check else None,
+            predicted_step_seconds=decision.predicted_step_seconds,
+            measured_step_seconds=check.step_seconds if check else None,
+            steps=check.steps if check else 0,
+        )
 
 
 class Planned(Protocol):

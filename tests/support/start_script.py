@@ -50,7 +50,7 @@ def main() -> None:
 
     for job in _jobs.values():
         job.close()
-    runs = [job.run for job in _jobs.values() if job.run is not None]
+    runs = [job.record.run for job in _jobs.values() if job.record.run is not None]
     sys.stdout.write(
         json.dumps(
             {

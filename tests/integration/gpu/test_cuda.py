@@ -69,8 +69,9 @@ def test_planned_peak_and_gradients(tmp_path: Path) -> None:
     for plain, again in zip(gradients[:STEPS], gradients[STEPS:], strict=True):
         assert all(map(torch.equal, plain, again))
     (job,) = module._jobs.values()
-    assert job.check is not None
-    measured, predicted = job.check.peak_bytes, job.decisions[0].predicted_peak_bytes
+    assert job.watch is not None
+    decision = job.decisions.first
+    measured, predicted = job.watch.check.peak_bytes, decision.predicted_peak_bytes
     assert measured is not None
-    assert measured <= job.decisions[0].budget_bytes
+    assert measured <= decision.budget_bytes
     assert abs(measured / predicted - 1) < 0.05

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor, fx, nn
@@ -21,9 +22,12 @@ from torch import Tensor, fx, nn
 from fastsa.capture.region import Modules, Region, compile_region
 from fastsa.errors import FastsaWarning, InfeasibleBudget
 from fastsa.planner.budget import parse
-from fastsa.planner.solve import plan
+from fastsa.planner.graph import Graph
+from fastsa.planner.options import SearchOptions
+from fastsa.planner.plan import Plan
+from fastsa.planner.solve import solve
 from fastsa.runtime.decision import Decision
-from fastsa.runtime.job import Job
+from fastsa.runtime.job import Host, Job
 from fastsa.runtime.partition import partition
 from fastsa.runtime.planned_region import PlannedRegion
 from fastsa.runtime.settings import Settings
@@ -90,9 +94,8 @@ class Ranks:
 
     def job(self, rank: int, store: Path, timeout: float = HANG_SECONDS, **more: str) -> Job:
         budget = parse(more.get("budget", "70%"))
-        job = Job(Settings(budget=budget, time_limit=60, rank_timeout=timeout, store=store))
-        job.on_planned = lambda decision: self.told.append((rank, decision))
-        return job
+        settings = Settings(budget=budget, time_limit=60, rank_timeout=timeout, store=store)
+        return Job(settings, Host(on_planned=lambda decision: self.told.append((rank, decision))))
 
     def close(self) -> None:
         """End the jobs; nothing has trained."""
@@ -156,11 +159,18 @@ def ranks(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Iterator[Ranks]:
-    monkeypatch.setattr("fastsa.runtime.decider.plan", partial(plan, iterations=100))
+    monkeypatch.setattr("fastsa.runtime.decider.solve", solve_briefly)
     count = getattr(request, "param", 2)
     made = Ranks(RankThreads(count, monkeypatch, in_turn=True), joints, tmp_path)
     yield made
     made.close()
+
+
+def solve_briefly(
+    graph: Graph, budget_bytes: int, options: SearchOptions, *, warm_start: Plan | None = None
+) -> Plan:
+    brief = msgspec.structs.replace(options, iterations=100)
+    return solve(graph, budget_bytes, brief, warm_start=warm_start)
 
 
 def on_purpose(*arguments: object, **more: object) -> None:
@@ -191,7 +201,7 @@ class TestUnplanned:
         assert ranks.is_unplanned("rank 1: its script has ended")
 
     def test_the_planner_fails(self, ranks: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("fastsa.runtime.decider.plan", on_purpose)  # only rank 0 has it run
+        monkeypatch.setattr("fastsa.runtime.decider.solve", on_purpose)  # only rank 0 has it run
         ranks.all_meet()
         assert ranks.is_unplanned("rank 0: RuntimeError: on purpose")
 

@@ -20,7 +20,7 @@ from torch.optim import optimizer as optim
 from fastsa.errors import InfeasibleBudget
 from fastsa.instrumentation.module_hooks import RootCalls
 from fastsa.planner.budget import parse
-from fastsa.runtime.job import Job
+from fastsa.runtime.job import Host, Job
 from fastsa.runtime.launch import Launch
 from fastsa.runtime.observed import Observed
 from fastsa.runtime.settings import Settings
@@ -109,7 +109,12 @@ def settings(folder: Path, budget: str = "80%") -> Settings:
 
 def launch(folder: Path, *arguments: str, budget: str = "80%") -> Launch:
     script = str(SCRIPTS / "plain.py")
-    return Launch(Job(settings(folder, budget)), script, arguments, module=False)
+    return Launch(
+        Job(settings(folder, budget), Host(command=(script, *arguments), can_replan=True)),
+        script,
+        arguments,
+        module=False,
+    )
 
 
 @pytest.mark.promise("fault-37")
