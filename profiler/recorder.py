@@ -1,8 +1,6 @@
-"""Recorder: takes a script's training apart, step by step, until there is a profile.
+"""Recorder: profiles the training steps of a script, step by step (see Stage).
 
-Steps, counted from 0: the first, recorded in case there is no other (0), warm and timed (1, 2),
-the plain step that is recorded (3), capture and measure op by op (4), record what happens outside
-the captured regions (5). With the start of step 6, or the script's end, the profile is complete.
+With the start of the step after the last stage, or the script's end, the profile is complete.
 """
 
 from __future__ import annotations
@@ -18,114 +16,45 @@ from typing import Any
 
 import msgspec
 import torch
-from torch import fx, nn
-from torch._dynamo.exc import TorchDynamoException
+from torch import nn
 from torch.optim import Optimizer
 
 from fastsa.capture import minimum_budget as minimum
-from fastsa.capture.accumulation import Accumulation
-from fastsa.capture.calls import CallLog
-from fastsa.capture.capturable import obstacle
 from fastsa.capture.data_parallel import computed, in_one_piece
-from fastsa.capture.in_place import (
-    compile_in_place,
-    compiled_model,
-    compiles_a_part,
-    put_back,
-)
-from fastsa.capture.joint_graph import Capture, capture, device_of, outside_op
-from fastsa.capture.op_timing import measure
-from fastsa.capture.region import (
-    Region,
-    compile_region,
-    first_line,
-)
-from fastsa.capture.step_graph import Part, step_graph
+from fastsa.capture.in_place import compiled_model, compiles_a_part
 from fastsa.errors import FastsaError, reason
-from fastsa.instrumentation.allocators.events import Allocator
-from fastsa.instrumentation.allocators.recorder import is_taken, recorder
-from fastsa.instrumentation.device import device_name
 from fastsa.instrumentation.module_hooks import BackwardCalls, Call, RootCalls, parameters
-from fastsa.instrumentation.nvml import DeviceWatch, watch
 from fastsa.instrumentation.script import StopScript, stop_script
 from fastsa.instrumentation.step_clock import StepClock
-from fastsa.planner.graph import Graph
 from fastsa.profiler.assembly import assemble, ending, model_name, signature
-from fastsa.profiler.fragmentation import fragmentation
+from fastsa.profiler.capturing import Capturing
 from fastsa.profiler.out_of_memory import origin
 from fastsa.profiler.recorded import Recorded
-from fastsa.profiler.recording import Recording
 from fastsa.profiler.shortage import snapshot_profile, with_minimum
-from fastsa.records import profile as records
-from fastsa.records.profile import Fragmentation, Profile
+from fastsa.profiler.stages import Progress, Stage
+from fastsa.profiler.step_recording import StepRecording
+from fastsa.records.profile import Profile
 
-FIRST, TIMED, RECORD, CAPTURE, OUTSIDE, DONE = 0, (1, 2), 3, 4, 5, 6
-MOST_PASSED = 16
-Progress = Callable[[str], None]
-
-
-class CapturedRegion(Region):
-    """A region compiled as it is, to capture its graph and to see what runs around it."""
-
-    def __init__(self, owner: Recorder) -> None:
-        self.owner = owner
-        self.capture: Capture | None = None
-        self.accumulation: Accumulation | None = None
-
-    def partition(
-        self, joint: fx.GraphModule, num_fwd_outputs: int
-    ) -> tuple[fx.GraphModule, fx.GraphModule]:
-        """Capture, then split as torch does."""
-        if not self.owner.is_training:
-            return super().partition(joint, num_fwd_outputs)  # an evaluation with gradients
-        try:
-            name = device_name(device_of(joint))
-            self.capture = capture(
-                joint, num_fwd_outputs, name=self.owner.model_name(), device_name=name
-            )
-            self.accumulation = Accumulation.of(self.capture)
-            self.owner.captured(self)
-        except Exception as error:  # noqa: BLE001  the script must run on
-            self.capture = None
-            self.owner.problems.append(f"a region cannot be captured: {error}")
-        return super().partition(joint, num_fwd_outputs)
-
-    @property
-    def log(self) -> CallLog[CapturedRegion] | None:
-        """Where to say what runs, if the step is being watched."""
-        return self.owner.log if self.capture is not None else None
-
-    def forward_begins(self, arguments: Sequence[Any]) -> None:
-        """A stretch of the step begins."""
-        if self.log is not None:
-            self.log.forward_begins(self, arguments)
-
-    def forward_ended(self, outputs: Sequence[Any]) -> None:
-        """It ends; what is saved comes after the outputs."""
-        if self.log is not None and self.capture is not None:
-            self.log.forward_ended(outputs[: self.capture.num_fwd_outputs])
-
-    def backward_begins(self, arguments: Sequence[Any]) -> None:
-        """A stretch begins; the tangents come after what was saved."""
-        if self.log is None or self.capture is None or self.accumulation is None:
-            return
-        count = len(outside_op(self.capture.graph).outputs) - 1
-        accumulated = self.accumulation.targets(arguments)
-        self.log.backward_begins(self, arguments[len(arguments) - count :], accumulated)
-
-    def backward_ended(self, gradients: Sequence[Any]) -> None:
-        """It ends."""
-        if self.log is not None:
-            self.log.backward_ended(gradients)
+Tell = Callable[[str], None]
 
 
 class Recorder:
     """Profiles the training steps that happen while it is entered.
 
-    Calls `stop` in the script's own forward when it has what it needs, unless `keep_running`; that
-    raises StopScript, or ends the script a little later. `profile()` says what was recorded,
-    `problems` what could not be. An exception that it is left with is the end of the recording,
-    and passes through.
+    An exception that it is left with is the end of the recording, and passes through.
+
+    Args:
+        script: What is recorded, for the profile.
+        arguments: Of the script.
+        keep_running: Whether the script trains on when the profile is complete.
+        progress: Told of each stage.
+        stop: Called in the script's own forward when there is enough, unless it keeps running;
+            raises StopScript, or ends the script a little later.
+
+    Attributes:
+        problems: What could not be recorded.
+        shortage: The profile of a script that ended for want of memory.
+        clock: Where its steps begin and end.
     """
 
     def __init__(
@@ -134,48 +63,21 @@ class Recorder:
         arguments: Sequence[str],
         *,
         keep_running: bool = False,
-        progress: Progress = lambda text: None,
+        progress: Tell = lambda text: None,
         stop: Callable[[], None] = stop_script,
     ) -> None:
-        self.script = script
-        self.arguments = tuple(arguments)
-        self.keep_running = keep_running
-        self.stop = stop
-        self.progress = progress
         self.problems: list[str] = []
-        self.is_training = False  # whether a root module is being called to train
-        self.note: str | None = None  # what is missing without making the profile incomplete
-        self.shortage: Profile | None = None  # of a script that ended for want of memory
+        self.shortage: Profile | None = None
         self.clock = StepClock(self._step_begins, self._step_ended, self._optimizer_stepped)
-        self.allocator: Allocator | None = None
-        self.roots: MutableMapping[nn.Module, None] = {}
-        self.log: CallLog[CapturedRegion] | None = None
-        self.graphs: dict[CapturedRegion, records.Region] = {}
-        self.step: Graph | None = None
-        self.shape = ""
+        self._start = _Start(script, tuple(arguments), keep_running, progress, stop)
         self._calls = ExitStack()
-        self._compiled: list[nn.Module] = []
-        self.stage = -1  # FIRST to DONE
-        self._now = ""  # the shape of the call that is being made
-        self._passed = 0  # steps of another shape than the first's
-        self._starts: dict[int, float] = {}  # by stage
-        self._whole = -1  # the last step that has come to its end
-        self._recording: Recording | None = None  # the one that is running
-        self._kept: Recording | None = None  # the last that has run
-        self._kept_stage = self._kept_step = FIRST
-        self._recorded: Recorded | None = None
-        self._timed_seconds: float | None = None
+        self._models = _Models()
+        self._at = Progress()
+        self._recording = StepRecording()
+        self._capturing = Capturing(lambda: model_name(self._models.roots), self._has_problem)
         self._ended: str | None = None
         self._profile: Profile | None = None
-        self._last_call: tuple[weakref.ref[nn.Module], minimum.Call] | None = None
-        self._resident = 0
-        self._may_capture = True
-        self._watch: DeviceWatch | None = None
-        self._fragmentation: Fragmentation | None = None
-        self._device = torch.device("cpu")
         self._complete = False
-        self._process = os.getpid()
-        self._thread = (self._process, 0)  # the one that called the first model
 
     def __enter__(self) -> Recorder:
         self._calls.enter_context(RootCalls(self._root_called))
@@ -185,9 +87,9 @@ class Recorder:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None and not isinstance(error, (StopScript, SystemExit)):
             self._ended = ending(error)
-        if os.getpid() != self._process:
+        if self._models.is_forked:
             return  # a child of the script ends: the recording is its parent's
-        broke_off = self._recording is not None
+        broke_off = self._recording.running is not None
         try:
             self._finish()
             self.clock.close()  # it may have finished in a hook of the clock's
@@ -201,109 +103,75 @@ class Recorder:
     def _look_at_memory(self, ended_by: BaseException, *, broke_off: bool) -> None:
         """Keep what was alive if the script ends for want of memory."""
         error = origin(ended_by)
-        root, call = self._last_call or (lambda: None, None)
-        module = root()
-        if error is None or module is None or call is None:
+        root, call = self._models.last_call()
+        if error is None or root is None or call is None:
             return
         try:
-            self.shortage = self._short_profile(error, module, call, broke_off=broke_off)
+            profile = self.profile() if broke_off else None
+            if profile is None:
+                profile = self._snapshot(error)
+            else:
+                self._recording.forget()  # it is told as the shortage that it is
+            resident = self._recording.resident_bytes
+            self.shortage = with_minimum(profile, error, root, call, self._models.device, resident)
         except Exception as failure:  # noqa: BLE001  the script's own error must come through
             self._has_problem(f"what was alive cannot be told: {reason(failure)}")
 
-    def _short_profile(
-        self, error: BaseException, root: nn.Module, call: minimum.Call, *, broke_off: bool
-    ) -> Profile:
-        profile = self.profile() if broke_off else None
-        if profile is None:
-            profile = snapshot_profile(
-                error,
-                list(self.roots),
-                self._device,
-                script=self.script,
-                arguments=self.arguments,
-                shape=self.shape,
-            )
-        else:
-            self._recorded = None  # it is told as the shortage that it is
-        return with_minimum(profile, error, root, call, self._device, self._resident)
+    def _snapshot(self, error: BaseException) -> Profile:
+        return snapshot_profile(
+            error,
+            list(self._models.roots),
+            self._models.device,
+            script=self._start.script,
+            arguments=self._start.arguments,
+            shape=self._models.shape,
+        )
 
     # What the script does ---------------------------------------------------------------------
-
-    def _is_elsewhere(self) -> bool:
-        """Whether this is a forked process, or not the thread that trains."""
-        return self._thread != (os.getpid(), threading.get_ident())
 
     def _root_called(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call
     ) -> Any:
-        if not self.roots and self._process == os.getpid():
-            self._thread = (self._process, threading.get_ident())
-        if self._is_elsewhere():
+        if not self._models.enter():
             return call()
         self._watched(lambda: self._forward_begins(module, args, kwargs))
-        self.is_training = True
-        try:
-            model = self._model(module)
+        with self._capturing.training():
+            if self._complete or self._at.stage < Stage.CAPTURE:
+                with in_one_piece(module):
+                    return call()
+            # What the script itself has compiled of a model is no more called then.
+            own = compiled_model(module) if self._capturing.is_allowed else None
+            model = own or module
             if model is not module:
                 call = partial(model, *args, **kwargs)
             with in_one_piece(model):
-                return self._called(computed(model), args, kwargs, call)
-        finally:
-            self.is_training = False
-
-    def _model(self, module: nn.Module) -> nn.Module:
-        """What is to be called: once it is captured, not what the script has compiled of it."""
-        if self._complete or self.stage < CAPTURE or not self._may_capture:
-            return module
-        return compiled_model(module) or module
-
-    def _called(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call
-    ) -> Any:
-        if self._complete or self.stage < CAPTURE or module in self._compiled:
-            return call()
-        if not self._is_capturable(module, (args, kwargs)):
-            return call()
-        self._compiled.append(module)
-        return compile_in_place(module, self._backend, call, partial(self._not_captured, module))
-
-    def _is_capturable(self, module: nn.Module, arguments: object) -> bool:
-        why = obstacle(module, arguments)
-        if why is not None:
-            self._refuse(why)
-        return self._may_capture
+                return self._capturing.call(computed(model), args, kwargs, call)
 
     def _forward_begins(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        if module not in self.roots:
-            self.roots[module] = None
-            self._device = next(parameters(module)).device
-        self._now = signature(args, kwargs)
-        self.shape = self.shape or self._now
+        self._models.called(module, args, kwargs, keep=not self._complete)
         self.clock.forward()
-        if not self._complete:
-            self._last_call = (weakref.ref(module), minimum.Call.of(args, kwargs))
-        if self._recording is not None:
-            self._recording.forward((args, kwargs))
+        if self._recording.running is not None:
+            self._recording.running.forward((args, kwargs))
 
     def _backward_called(self, tensors: tuple[torch.Tensor, ...], creates_graph: bool) -> None:
-        if self._is_elsewhere():
+        if self._models.is_elsewhere():
             return
         if creates_graph:
-            self._refuse("the script takes gradients of gradients")
-        recording = self._recording
+            self._capturing.refuse("the script takes gradients of gradients")
+        recording = self._recording.running
         if recording is not None and tensors:
             self._watched(lambda: recording.backward(tensors))
 
-    def _refuse(self, why: str) -> None:
-        """Do not capture: the script could not go on with a captured model."""
-        self._may_capture = False
-        self._has_problem(f"{why}: there is no graph to plan")
-
     def _backward_ended(self) -> None:
-        if not self._complete and not self._is_elsewhere():
+        if not self._complete and not self._models.is_elsewhere():
             self._watched(self.clock.backward_ended)
+
+    def _optimizer_stepped(self, optimizer: Optimizer) -> None:
+        recording = self._recording.running
+        if recording is not None and not self._models.is_elsewhere():
+            self._watched(lambda: recording.stepped(optimizer))
 
     def _watched(self, work: Callable[[], None]) -> None:
         """Do our own work inside the script; if it fails the recording is over, not the script."""
@@ -313,157 +181,87 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  the recording is over, not the script
             self._has_problem(f"the recording failed: {reason(error)}")
             self._finish()
-            if not self.keep_running:
-                self.stop()
-
-    def _not_captured(
-        self, module: nn.Module, error: TorchDynamoException, call: Callable[[], Any]
-    ) -> Any:
-        result = call()
-        put_back(module)
-        self._has_problem(f"the model cannot be captured: {first_line(error)}")
-        return result
+            if not self._start.keep_running:
+                self._start.stop()
 
     def _has_problem(self, text: str) -> None:
         if text not in self.problems:
             self.problems.append(text)
 
+    # Stages -----------------------------------------------------------------------------------
+
     def _step_begins(self, step: int) -> None:
         now = time.perf_counter()
         self._stop_recording()
-        if self.stage == TIMED[1] and self._timed_seconds is None:
-            first, second = (self._starts[each] for each in TIMED)
-            self._timed_seconds = min(second - first, now - second)
-        if self._is_other_than_usual():
-            return
-        self.stage += 1
-        self._begin_stage(step)
-        self._starts[self.stage] = time.perf_counter()
-
-    def _is_other_than_usual(self) -> bool:
-        """Whether this step has to pass: what is recorded and captured has one shape."""
-        if self.stage + 1 not in (RECORD, CAPTURE, OUTSIDE) or self._now == self.shape:
-            return False
-        self._passed += 1
-        return self._passed <= MOST_PASSED
-
-    def _begin_stage(self, step: int) -> None:
-        if self.stage == FIRST:
-            self._start_recording(step)
-        elif self.stage in TIMED:
-            self.progress(f"warming up, step {step + 1} of {RECORD}")
-        elif self.stage == RECORD:
-            self.progress("recording one step")
-            self._start_recording(step)
-        elif self.stage == CAPTURE:
-            if self._now != self.shape:
-                self._has_problem(f"the graph is of another shape: {self._now}")
-            self.progress("capturing the graph and measuring it op by op")
-        elif self.stage == OUTSIDE:
-            self._watch_outside()
-        else:
-            self._finish()
-            if not self.keep_running:
-                self.stop()
-
-    def _optimizer_stepped(self, optimizer: Optimizer) -> None:
-        recording = self._recording
-        if recording is not None and not self._is_elsewhere():
-            self._watched(lambda: recording.stepped(optimizer))
+        if self._at.step_begins(now, is_usual=self._models.is_usual):
+            self._begin_stage(step)
+            self._at.stage_has_begun()
 
     def _step_ended(self, step: int) -> None:
-        self._whole = self.stage
+        self._at.step_ended()
 
-    # Recording --------------------------------------------------------------------------------
+    def _begin_stage(self, step: int) -> None:
+        progress = self._start.progress
+        match self._at.stage:
+            case Stage.FIRST:
+                self._start_recording(step)
+            case Stage.WARM | Stage.TIMED:
+                progress(f"warming up, step {step + 1} of {Stage.RECORD.value}")
+            case Stage.RECORD:
+                progress("recording one step")
+                self._start_recording(step)
+            case Stage.CAPTURE:
+                if not self._models.is_usual:
+                    self._has_problem(f"the graph is of another shape: {self._models.now}")
+                progress("capturing the graph and measuring it op by op")
+            case Stage.EAGER:
+                self._capturing.watch(self._models.device)
+            case _:
+                self._finish()
+                if not self._start.keep_running:
+                    self._start.stop()
 
     def _start_recording(self, step: int) -> None:
+        stage, roots = self._at.stage, self._models.roots
+        compiles = stage == Stage.FIRST and any(map(compiles_a_part, roots))
         try:
-            compiles = self.stage == FIRST and any(map(compiles_a_part, self.roots))
-            self._recording = Recording(self._device, self.roots, compiles=compiles)
+            self._recording.start(self._models.device, roots, stage, step, compiles=compiles)
         except FastsaError as error:
             self._has_problem(error.message)
             return
-        self._kept_stage, self._kept_step = self.stage, step
-        self.shape = self._now
-        self._resident = self._recording.start_bytes
-        self._watch = watch(self._device).__enter__()
+        self._models.is_recorded()
 
     def _stop_recording(self) -> None:
-        recording, self._recording = self._recording, None
-        if recording is None:
-            return
-        recording.stop()
-        self._fragmentation = fragmentation(self._device)
-        if self._watch is not None:
-            self._watch.__exit__(None, None, None)
-            self.note = self._watch.missing
-        if recording.was_interrupted:
-            self._has_problem("the script started a torch.profiler of its own meanwhile")
-        self._kept = recording
-
-    def _watch_outside(self) -> None:
-        if not is_taken(self._device):
-            self.allocator = recorder(self._device, alive=True).__enter__()
-            self.log = CallLog(self.allocator)
-
-    def _stop_allocator(self) -> Allocator | None:
-        allocator, self.allocator = self.allocator, None
-        if allocator is not None:
-            allocator.__exit__(None, None, None)
-        return allocator
-
-    def _backend(self, gm: fx.GraphModule, example_inputs: list[Any]) -> Any:
-        return compile_region(CapturedRegion(self), gm, example_inputs)
-
-    def captured(self, region: CapturedRegion) -> None:
-        """Measure a captured region and keep its graph."""
-        if region.capture is None:
-            return
-        self._stop_allocator()  # a graph met this late: measuring it takes the recorder
-        self.log = None
-        captured_hash = region.capture.graph.hash()
-        self.graphs[region] = records.Region(captured_hash, measure(region.capture))
+        problem = self._recording.stop(self._models.device)
+        if problem is not None:
+            self._has_problem(problem)
 
     def _finish(self) -> None:
         if self._complete:
             return
         self._complete = True
         with ExitStack() as rest:  # each of these happens, whichever fails; the last one first
-            if self.keep_running and self.stage >= DONE:
-                rest.callback(self._let_go)
-            rest.callback(lambda: self._join(self._stop_allocator()))
+            if self._start.keep_running and self._at.stage >= Stage.DONE:
+                # The script trains on: what it deletes must not live on here.
+                rest.callback(self._models.let_go)
+                rest.callback(self._capturing.let_go)
+                rest.callback(self._keep_profile)
+            rest.callback(self._capturing.stop_watching, self._recording.resident_bytes)
             rest.callback(self._stop_recording)
-            for module in self._compiled:
-                rest.callback(put_back, module)
+            for undo in self._capturing.undo:
+                rest.callback(undo)
             rest.callback(self.clock.close)
             rest.callback(self._calls.close)
 
-    def _let_go(self) -> None:
-        """The script trains on: what it deletes must not live on here."""
+    def _keep_profile(self) -> None:
         self._profile = self.profile()
-        self._compiled.clear()
-        self.roots = weakref.WeakKeyDictionary(self.roots)
-
-    def _join(self, allocator: Allocator | None) -> None:
-        """Make the step's graph of the regions and what ran between them."""
-        log, self.log = self.log, None
-        if log is None or allocator is None or self.stage < OUTSIDE:
-            return
-        parts = {r: Part(r.capture, g.graph) for r, g in self.graphs.items() if r.capture}
-        self.step = step_graph(
-            parts,
-            log.calls,
-            allocator.events,
-            allocator.spans,
-            name=self.model_name(),
-            resident_bytes=self._resident,
-        )
 
     # Results ----------------------------------------------------------------------------------
 
-    def model_name(self) -> str:
-        """Class paths of the root modules seen so far."""
-        return model_name(self.roots)
+    @property
+    def note(self) -> str | None:
+        """What is missing without making the profile incomplete."""
+        return self._recording.note
 
     def shortfall(self) -> str:
         """Why there is no profile, in words."""
@@ -475,44 +273,113 @@ class Recorder:
         """The profile, as far as the script came; None if not even one step was recorded."""
         if self._profile is not None:
             return msgspec.structs.replace(self._profile, ended=self._ended)
-        if self._kept is not None:
-            self._recorded, self._kept = self._kept.read(), None
-        found = self._recorded
+        found = self._recording.read()
         if found is None:
             return None
         return assemble(
             found,
-            self.roots,
-            self._device,
-            script=self.script,
-            arguments=self.arguments,
-            shape=self.shape,
-            step_seconds=self._step_seconds(found),
-            regions=tuple(self.graphs.values()),
-            step=self.step,
+            self._models.roots,
+            self._models.device,
+            script=self._start.script,
+            arguments=self._start.arguments,
+            shape=self._models.shape,
+            step_seconds=_step_seconds(found, self._at, self._recording),
+            regions=tuple(self._capturing.graphs.values()),
+            step=self._capturing.step,
             missing=(*self._shortcomings(), *self.problems),
             ended=self._ended,
-            device_use=self._watch.use if self._watch else None,
-            fragmentation=self._fragmentation,
+            device_use=self._recording.device_use,
+            fragmentation=self._recording.fragmentation,
         )
-
-    def _step_seconds(self, found: Recorded) -> float | None:
-        """The fastest whole step; the recorded one is no faster than a plain one would be."""
-        if self._timed_seconds is None or self._kept_stage != RECORD or self._whole < RECORD:
-            return self._timed_seconds
-        return min(self._timed_seconds, found.timeline.seconds)
 
     def _shortcomings(self) -> list[str]:
         found = []
-        if self._whole < self._kept_stage:
-            found.append(f"step {self._kept_step + 1} was recorded and broke off")
-        elif self._kept_stage == FIRST:
+        recording, graphs = self._recording, self._capturing.graphs
+        if self._at.completed < recording.stage:
+            found.append(f"step {recording.step + 1} was recorded and broke off")
+        elif recording.stage == Stage.FIRST:
             found.append("only the first step was recorded, before anything was warm")
-        if not self.graphs and not self.problems and self.stage > CAPTURE:
+        if not graphs and not self.problems and self._at.stage > Stage.CAPTURE:
             found.append("the model could not be captured as a graph")
-        elif not self.graphs and not self.problems:
+        elif not graphs and not self.problems:
             found.append(
                 f"there is no graph to plan: the script ended in its training step "
-                f"{self.clock.step + 1}, and {CAPTURE + 1} are needed"
+                f"{self.clock.step + 1}, and {Stage.CAPTURE + 1} are needed"
             )
         return found
+
+
+def _step_seconds(found: Recorded, at: Progress, recording: StepRecording) -> float | None:
+    """The fastest whole step; the recorded one is no faster than a plain one would be."""
+    timed, is_plain = at.timed_seconds, recording.stage == Stage.RECORD
+    if timed is None or not is_plain or at.completed < Stage.RECORD:
+        return timed
+    return min(timed, found.timeline.seconds)
+
+
+class _Start(msgspec.Struct, frozen=True):
+    """What the recorder was made with."""
+
+    script: str
+    arguments: tuple[str, ...]
+    keep_running: bool
+    progress: Tell
+    stop: Callable[[], None]
+
+
+class _Models:
+    """The models that the script has called to train, and how."""
+
+    def __init__(self) -> None:
+        self.roots: MutableMapping[nn.Module, None] = {}
+        self.device = torch.device("cpu")
+        self.shape = ""  # of the first call, or of the one that was recorded
+        self.now = ""  # of the call that is being made
+        self._last: tuple[weakref.ref[nn.Module], minimum.Call] | None = None
+        self._process = os.getpid()
+        self._thread = (self._process, 0)  # the one that called the first model
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a child of the process that was started."""
+        return os.getpid() != self._process
+
+    def is_elsewhere(self) -> bool:
+        """Whether this is a forked process, or not the thread that trains."""
+        return self._thread != (os.getpid(), threading.get_ident())
+
+    def enter(self) -> bool:
+        """A model is about to be called. Returns whether it is where the first was."""
+        if not self.roots and not self.is_forked:
+            self._thread = (self._process, threading.get_ident())
+        return not self.is_elsewhere()
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether the call that is being made has the shape of the first."""
+        return self.now == self.shape
+
+    def called(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, keep: bool
+    ) -> None:
+        """A model is about to be called; `keep` the call, in case it runs out of memory."""
+        if module not in self.roots:
+            self.roots[module] = None
+            self.device = next(parameters(module)).device
+        self.now = signature(args, kwargs)
+        self.shape = self.shape or self.now
+        if keep:
+            self._last = (weakref.ref(module), minimum.Call.of(args, kwargs))
+
+    def is_recorded(self) -> None:
+        """The call that is being made is the first of a recorded step."""
+        self.shape = self.now
+
+    def last_call(self) -> tuple[nn.Module | None, minimum.Call | None]:
+        """The model that was called last, and how."""
+        root, call = self._last or (lambda: None, None)
+        return root(), call
+
+    def let_go(self) -> None:
+        """Keep no model alive that the script deletes."""
+        self.roots = weakref.WeakKeyDictionary(self.roots)

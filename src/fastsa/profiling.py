@@ -184,11 +184,12 @@ def profile_step(step: Callable[[], object]) -> Profiled:
     trains are captured as graphs and measured op by op. They train on as usual meanwhile. What
     `step` raises passes through.
     """
-    from fastsa.profiler.recorder import DONE, Recorder
+    from fastsa.profiler.recorder import Recorder
+    from fastsa.profiler.stages import Stage
 
     recorder = Recorder(Path(sys.argv[0]).name or "python", (), keep_running=True)
     with recorder:
-        for _ in range(DONE):
+        for _ in range(Stage.DONE):
             step()
             recorder.clock.end()
     result = Profiled()

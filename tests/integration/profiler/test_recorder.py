@@ -10,8 +10,9 @@ from fastsa.instrumentation.allocators.cpu import CpuAllocator
 from fastsa.instrumentation.allocators.events import net, peak_delta
 from fastsa.instrumentation.script import StopScript
 from fastsa.instrumentation.step_clock import StepClock
-from fastsa.profiler.recorder import DONE, Recorder
+from fastsa.profiler.recorder import Recorder
 from fastsa.profiler.recording import COMPILES
+from fastsa.profiler.stages import Stage
 from fastsa.records.profile import Profile
 from support.models import CASES
 from support.random_plans import peak
@@ -87,7 +88,7 @@ def test_hooks_are_gone() -> None:
     recorder = Recorder("loop.py", [], keep_running=True)
     with recorder:
         assert nn.Module.__call__ is not call
-        loop("buffer", DONE + 2)
+        loop("buffer", Stage.DONE + 2)
     assert nn.Module.__call__ is call
     assert torch.autograd.backward is backward
     assert recorder.profile() is not None

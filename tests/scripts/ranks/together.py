@@ -17,8 +17,8 @@ STEPS = 8
 RANK = int(os.environ["RANK"])
 
 kept: set[dist.ProcessGroup | None] = set()
-"""Never let go, if asked for: see `fastsa.profiler.board`, which keeps those of planned jobs. A
-plain one that was forked has Inductor imported too, and hung at its end once on a busy machine.
+"""Never let go, if asked for: see `fastsa.instrumentation.rank_store`, which keeps those of planned
+jobs. A plain one that was forked has Inductor imported too, and hung once on a busy machine.
 """
 
 
