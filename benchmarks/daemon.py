@@ -47,7 +47,7 @@ class Daemon:
     def start(self) -> int:
         """Begin it; its process number once it answers."""
         self._process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL)
-        while not isinstance(client.ask(self.store, protocol.AskStatus()), protocol.Status):
+        while not isinstance(client.ask(self.store, protocol.AskStatus()), protocol.DaemonStatus):
             time.sleep(0.05)
         return self._process.pid
 
@@ -111,7 +111,7 @@ def asked(path: Path, questions: int) -> str:
         started = time.perf_counter()
         answer = client.ask(path, protocol.AskStatus())
         taken.append(time.perf_counter() - started)
-        assert isinstance(answer, protocol.Status)
+        assert isinstance(answer, protocol.DaemonStatus)
     taken.sort()
     median, late = statistics.median(taken), taken[int(0.99 * len(taken))]
     return f"median {median * 1e3:.2f} ms, p99 {late * 1e3:.2f} ms"

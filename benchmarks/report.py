@@ -19,7 +19,7 @@ import click
 from fastsa.records.profile import Profile, Saved
 from fastsa.records.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
 from fastsa.report.html import document
-from fastsa.report.html.subject import Subject
+from fastsa.report.html.subject import PageSubject
 
 SITES = 5000
 LONGEST = 200  # allocations that a block outlives
@@ -34,7 +34,7 @@ def main(allocations: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.html"
         started = time.perf_counter()
-        document.write(Subject("0" * 64, profile), path)
+        document.write(PageSubject("0" * 64, profile), path)
         click.echo(f"made in {time.perf_counter() - started:.1f} s")
         click.echo(f"{path.stat().st_size / 1e6:.2f} MB")
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

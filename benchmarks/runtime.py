@@ -30,9 +30,9 @@ from fastsa.cache.store import Store
 from fastsa.capture.joint_graph import Capture
 from fastsa.errors import FastsaWarning
 from fastsa.planner.budget import parse
-from fastsa.runtime.decider import ALONE, Needs
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.job import Job
+from fastsa.runtime.selector import ALONE, Needs
 from fastsa.runtime.settings import Settings
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

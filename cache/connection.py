@@ -36,6 +36,7 @@ def _code(error: sqlite3.Error) -> int:
 class Connection:
     """Opens the file, making it if need be, and keeps it usable.
 
+    It is large because whatever SQLite may do to a file is met in one place.
     A file that is no database any more is renamed and a fresh one begun, with one warning; all
     else that stands in the way is a StoreUnusable. After a fork the child gets a connection of
     its own; threads take turns.

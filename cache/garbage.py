@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from fastsa.cache import items, uses
+from fastsa.cache import active_plans as uses
+from fastsa.cache import items
 from fastsa.cache.connection import Connection
 from fastsa.cache.items import Item, Removal
 

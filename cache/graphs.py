@@ -6,12 +6,12 @@ import sqlite3
 
 from fastsa.cache import records, rows
 from fastsa.cache.keys import bare, prefixed
-from fastsa.cache.table import Table, encode_graph
+from fastsa.cache.table import StoreTable, encode_graph
 from fastsa.errors import StoreUnusable
 from fastsa.planner.graph import Graph
 
 
-class GraphTable(Table):
+class GraphTable(StoreTable):
     """of the steps and regions that were captured and measured."""
 
     def add_graph(self, graph: Graph, captured_hash: str | None = None) -> str:

@@ -6,11 +6,11 @@ import sqlite3
 
 from fastsa.cache import integrity, records, rows
 from fastsa.cache.keys import bare
-from fastsa.cache.table import Table
+from fastsa.cache.table import StoreTable
 from fastsa.records.margin import Margin
 
 
-class MarginTable(Table):
+class MarginTable(StoreTable):
     """bytes that are kept free of plans which take more than predicted."""
 
     def set_margin(self, margin: Margin) -> None:

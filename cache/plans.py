@@ -11,7 +11,7 @@ import msgspec
 
 from fastsa.cache import integrity, records, rows
 from fastsa.cache.keys import PlanKey, bare
-from fastsa.cache.table import Table
+from fastsa.cache.table import StoreTable
 from fastsa.errors import BadInput
 from fastsa.planner.graph import INT64_MAX
 from fastsa.planner.plan import Plan
@@ -30,7 +30,7 @@ class StoredPlan(msgspec.Struct, frozen=True):
     curve: str | None = None
 
 
-class PlanTable(Table):
+class PlanTable(StoreTable):
     """by what they were made for."""
 
     def add_plan(self, plan: Plan, key: PlanKey) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from fastsa.cache import integrity, records, rows
 from fastsa.cache.keys import bare
-from fastsa.cache.table import Table, encode_graph
+from fastsa.cache.table import StoreTable, encode_graph
 from fastsa.planner.step import region_names
 from fastsa.records.profile import Profile
 
@@ -29,7 +29,7 @@ class ProfileSummary(msgspec.Struct, frozen=True):
     step_seconds: float | None
 
 
-class ProfileTable(Table):
+class ProfileTable(StoreTable):
     """what a real step did, with its allocations and graphs."""
 
     def add_profile(self, profile: Profile) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastsa.cache import integrity, records
 from fastsa.cache.keys import bare
-from fastsa.cache.table import Table
+from fastsa.cache.table import StoreTable
 from fastsa.records.run import Run
 
 
-class RunTable(Table):
+class RunTable(StoreTable):
     """what happened when a plan was used."""
 
     def add_run(self, run: Run) -> str:

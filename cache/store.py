@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 
 from fastsa.cache import documents, garbage, health, items, location
-from fastsa.cache.agenda import Agenda
+from fastsa.cache.active_plans import ActivePlans
+from fastsa.cache.background_candidates import BackgroundCandidates
 from fastsa.cache.connection import Connection
 from fastsa.cache.garbage import Collected
 from fastsa.cache.graphs import GraphTable
@@ -18,7 +19,6 @@ from fastsa.cache.plans import PlanTable
 from fastsa.cache.profiles import ProfileTable
 from fastsa.cache.requests import Requests
 from fastsa.cache.runs import RunTable
-from fastsa.cache.uses import Uses
 from fastsa.cache.verdicts import VerdictTable
 
 COUNTING_SECONDS = 0.05  # at the end; until then counts wait for a moment when nobody writes
@@ -87,9 +87,9 @@ class Store(ProfileTable, GraphTable, PlanTable, RunTable, VerdictTable, MarginT
     # Upkeep
 
     @property
-    def uses(self) -> Uses:
+    def uses(self) -> ActivePlans:
         """Which plans living processes train with."""
-        return Uses(self._connection)
+        return ActivePlans(self._connection)
 
     @property
     def requests(self) -> Requests:
@@ -97,9 +97,9 @@ class Store(ProfileTable, GraphTable, PlanTable, RunTable, VerdictTable, MarginT
         return Requests(self._connection)
 
     @property
-    def agenda(self) -> Agenda:
+    def agenda(self) -> BackgroundCandidates:
         """What is worth planning, though nobody asks. One that has looked remembers it."""
-        return Agenda(self._connection)
+        return BackgroundCandidates(self._connection)
 
     def collect(
         self, *, before: str | None, max_bytes: int | None, dry_run: bool = False

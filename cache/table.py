@@ -23,7 +23,7 @@ MOST_QUARANTINED = 100  # rows kept for people to look at
 T = TypeVar("T")
 
 
-class Table:
+class StoreTable:
     """What all tables have in common. Every method may raise StoreUnusable."""
 
     def __init__(self, connection: Connection) -> None:

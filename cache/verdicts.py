@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastsa.cache import integrity, records
 from fastsa.cache.keys import bare
-from fastsa.cache.table import Table
+from fastsa.cache.table import StoreTable
 from fastsa.records.verdict import Verdict
 
 
-class VerdictTable(Table):
+class VerdictTable(StoreTable):
     """what checks of plans have found."""
 
     def add_verdict(self, verdict: Verdict) -> str:

@@ -11,7 +11,7 @@ BEFORE = -1
 
 
 @dataclass(frozen=True)
-class Block:
+class StorageLife:
     """`bytes` allocated by event `birth` (-1: before) and released by `death`, if they were."""
 
     bytes: int
@@ -23,29 +23,29 @@ class Blocks:
     """All blocks of a recording. A moment is the number of the next event."""
 
     def __init__(self, events: Sequence[Event]) -> None:
-        self.births: dict[int, Block] = {}  # by event
-        self.deaths: dict[int, Block] = {}
-        self._by_address: dict[int, list[Block]] = {}
+        self.births: dict[int, StorageLife] = {}  # by event
+        self.deaths: dict[int, StorageLife] = {}
+        self._by_address: dict[int, list[StorageLife]] = {}
         open_: dict[int, tuple[int, int]] = {}  # address -> birth, bytes
         for number, event in enumerate(events):
             if event.bytes > 0:
                 open_[event.address] = (number, event.bytes)
             elif event.address in open_:
                 birth, size = open_.pop(event.address)
-                self._add(event.address, Block(size, birth, number))
+                self._add(event.address, StorageLife(size, birth, number))
             else:
-                self._add(event.address, Block(-event.bytes, BEFORE, number))
+                self._add(event.address, StorageLife(-event.bytes, BEFORE, number))
         for address, (birth, size) in open_.items():
-            self._add(address, Block(size, birth, None))
+            self._add(address, StorageLife(size, birth, None))
 
-    def _add(self, address: int, block: Block) -> None:
+    def _add(self, address: int, block: StorageLife) -> None:
         if block.birth != BEFORE:
             self.births[block.birth] = block
         if block.death is not None:
             self.deaths[block.death] = block
         self._by_address.setdefault(address, []).append(block)
 
-    def at(self, address: int, moment: int) -> Block | None:
+    def at(self, address: int, moment: int) -> StorageLife | None:
         """The block at an address; None if it was there before the recording, or is none."""
         for block in self._by_address.get(address, ()):
             if block.birth < moment and (block.death is None or block.death >= moment):

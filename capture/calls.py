@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 @dataclass
-class Call(Generic[R]):
+class RegionCall(Generic[R]):
     """One forward of a region, and the backward that belongs to it if there was one.
 
     Storages are addresses at the time: of the forward's arguments and outputs, of the tangents
@@ -45,15 +45,15 @@ class CallLog(Generic[R]):
     """
 
     def __init__(self, allocator: Allocator) -> None:
-        self.calls: list[Call[R]] = []
+        self.calls: list[RegionCall[R]] = []
         self.stretches = 0
         self._allocator = allocator
         self._span: AbstractContextManager[object] | None = None
-        self._running: Call[R] | None = None
+        self._running: RegionCall[R] | None = None
 
     def forward_begins(self, region: R, arguments: Sequence[Any]) -> None:
         """A forward is about to run on `arguments`."""
-        self._running = Call(region, addresses(arguments), self._begin())
+        self._running = RegionCall(region, addresses(arguments), self._begin())
         self.calls.append(self._running)
 
     def forward_ended(self, outputs: Sequence[Any]) -> None:

@@ -59,7 +59,7 @@ class _InPlace:
             return self._failed(error, lambda: self._plain(*args, **kwargs))
 
 
-def put_back(module: nn.Module) -> None:
+def restore_module(module: nn.Module) -> None:
     """Undo `compile_in_place`: what the script itself has compiled is back."""
     own = _own.pop(module, None)
     module.__dict__.pop(_IMPL, None)

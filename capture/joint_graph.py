@@ -1,4 +1,4 @@
-"""Capture: a traced joint forward and backward graph becomes a `Graph` the planner understands.
+"""Joint graph: a traced forward and backward becomes a `Graph` that the planner understands.
 
 An op is a node that creates storage or has an effect. Views, tuple elements and sizes are *folded*:
 they cost nothing, hold no storage of their own, and are made again wherever they are used.

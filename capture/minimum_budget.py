@@ -73,7 +73,7 @@ class TensorShape:
 
 
 @dataclass(frozen=True)
-class Call:
+class ModelCall:
     """How a module was called, without the tensors: keeping it costs nothing.
 
     `unknown` names the types of arguments that could not be noted so.
@@ -85,7 +85,7 @@ class Call:
     autocast: tuple[tuple[str, torch.dtype], ...]
 
     @classmethod
-    def of(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
+    def of(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ModelCall:
         """Note a call that is being made now."""
         found, tree = pytree.tree_flatten((tuple(args), dict(kwargs)))
         leaves = tuple(_noted(leaf) for leaf in found)
@@ -112,7 +112,7 @@ class Call:
 
 
 def minimum_budget(
-    module: nn.Module, call: Call, resident_bytes: int, requested_bytes: int | None = None
+    module: nn.Module, call: ModelCall, resident_bytes: int, requested_bytes: int | None = None
 ) -> MinimumBudget:
     """The smallest budget under which a step of `module`, called like `call`, would have fitted.
 
@@ -189,7 +189,7 @@ class _OnlyCapture(Region):
         raise _Stop  # nothing needs a gradient; the graph must not run all the same
 
 
-def _captured(module: nn.Module, call: Call) -> Graph:
+def _captured(module: nn.Module, call: ModelCall) -> Graph:
     region = _OnlyCapture()
     args, kwargs = call.arguments()
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Timing: seconds, workspace and real storage sizes of every op, measured one op at a time.
+"""Op timing: seconds, workspace and real storage sizes of every op, measured one by one.
 
 Each distinct call (target, shapes, strides, dtypes) is run alone on made-up inputs, so a model that
 does not fit in memory can be measured too, and equal layers get equal numbers.

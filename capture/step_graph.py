@@ -14,8 +14,8 @@ from typing import Generic
 
 import torch
 
-from fastsa.capture.blocks import Block, Blocks
-from fastsa.capture.calls import Call, R, stretch_name
+from fastsa.capture.blocks import Blocks, StorageLife
+from fastsa.capture.calls import R, RegionCall, stretch_name
 from fastsa.capture.joint_graph import (
     BACKWARD,
     FORWARD,
@@ -50,7 +50,7 @@ def left_over(values: Sequence[int | None], accumulated: Collection[int]) -> tup
 class Stretch(Generic[R]):
     """One stretch: whose, which of its two segments, and its events [first, last)."""
 
-    call: Call[R]
+    call: RegionCall[R]
     segment: int
     first: int
     last: int
@@ -70,7 +70,7 @@ class _Draft:
 
 def step_graph(
     parts: Mapping[R, Part],
-    calls: Sequence[Call[R]],
+    calls: Sequence[RegionCall[R]],
     events: Sequence[Event],
     spans: Mapping[str, tuple[int, int]],
     *,
@@ -91,7 +91,7 @@ def step_graph(
 
 
 def _stretches(
-    parts: Mapping[R, Part], calls: Sequence[Call[R]], spans: Mapping[str, tuple[int, int]]
+    parts: Mapping[R, Part], calls: Sequence[RegionCall[R]], spans: Mapping[str, tuple[int, int]]
 ) -> list[Stretch[R]]:
     found = []
     for call in calls:
@@ -121,6 +121,8 @@ def _last_of_equal_sections(
 
 
 class _Joiner(Generic[R]):
+    """Builds the graph; large because all of it is the state of one walk over the step."""
+
     def __init__(
         self,
         parts: Mapping[R, Part],
@@ -142,7 +144,7 @@ class _Joiner(Generic[R]):
         self.segments: list[Segment] = []
         self.regions: list[str] = []
         self.region_of: dict[int, int] = {}  # call -> region
-        self.value_of: dict[Block, int] = {}
+        self.value_of: dict[StorageLife, int] = {}
         self.local: dict[int, dict[int, int]] = {}  # call -> value of its graph -> value
         self.inputs: dict[int, dict[int, int]] = {}  # call -> position of its input -> value
         self.uses: dict[int, set[int]] = {}  # value -> the calls it is an input or tangent of
@@ -224,14 +226,14 @@ class _Joiner(Generic[R]):
             values = left_over(part.capture.gradient_values, call.accumulated)
         self.meet_returned(call, returned, values, stretch.last)
 
-    def meet_inputs(self, call: Call[R], moment: int) -> None:
+    def meet_inputs(self, call: RegionCall[R], moment: int) -> None:
         for position, address in enumerate(call.inputs):
             value = self.known(address, moment)
             if value is not None:
                 self.inputs[id(call)][position] = value
                 self.uses.setdefault(value, set()).add(id(call))
 
-    def meet_tangents(self, call: Call[R], part: Part, moment: int) -> None:
+    def meet_tangents(self, call: RegionCall[R], part: Part, moment: int) -> None:
         for local, address in zip(part.outside.outputs, call.tangents, strict=False):
             value = self.known(address, moment)
             if value is not None:
@@ -242,7 +244,7 @@ class _Joiner(Generic[R]):
         block = self.blocks.at(address, moment)
         return None if block is None else self.value_of.get(block)
 
-    def region_op(self, call: Call[R], part: Part, op: Op, reads: tuple[int, ...]) -> None:
+    def region_op(self, call: RegionCall[R], part: Part, op: Op, reads: tuple[int, ...]) -> None:
         local, inputs = self.local[id(call)], self.inputs[id(call)]
         draft = _Draft(op.target, len(self.segments) - 1, op.seconds, op.workspace_bytes)
         draft.like = op
@@ -260,7 +262,7 @@ class _Joiner(Generic[R]):
 
     def meet_returned(
         self,
-        call: Call[R],
+        call: RegionCall[R],
         addresses: Sequence[int],
         values: Sequence[int | None],
         moment: int,
@@ -336,7 +338,7 @@ class _Gap(Generic[R]):
     def __init__(self, joiner: _Joiner[R], last: int) -> None:
         self.joiner = joiner
         self.last = last
-        self.alive: set[Block] = set()  # what is made here and will not outlive the gap
+        self.alive: set[StorageLife] = set()  # what is made here and will not outlive the gap
         self.passing = 0  # bytes of them
         self.most = 0  # the most of them since the last op
         self.before: int | None = None  # the value that keeps the ops in order

@@ -47,8 +47,8 @@ def command(as_json: bool, budget: str, store: Path | None, **options: Any) -> i
     """
     from fastsa.cache.store import Store
     from fastsa.planner.budget import parse
-    from fastsa.runtime import script_check
-    from fastsa.runtime.trace import Assignment
+    from fastsa.runtime.equivalence import check as script_check
+    from fastsa.runtime.equivalence.trace import Assignment
 
     parse(budget)
     with Store.open(store) as opened:

@@ -11,7 +11,7 @@ import click
 from fastsa import config
 from fastsa.cache import location
 from fastsa.cache.remote import shown
-from fastsa.config import Value
+from fastsa.config import SettingValue
 
 
 @click.command()
@@ -38,12 +38,12 @@ def command(as_json: bool) -> None:
         click.echo(f"{name} file: {_place(path)}")
 
 
-def _told(name: str, value: Value) -> Value:
+def _told(name: str, value: SettingValue) -> SettingValue:
     """As people may see it: where the store is by default, and no password."""
     if name == "store" and value.value is None:
-        return Value(str(location.default_path()), value.source)
+        return SettingValue(str(location.default_path()), value.source)
     if name == "remote" and value.value is not None:
-        return Value(shown(value.value), value.source)
+        return SettingValue(shown(value.value), value.source)
     return value
 
 

@@ -96,14 +96,14 @@ def _keep(found: Curve, chosen: Subject, output: Path | None) -> None:
     key = chosen.key
     if key is None:
         return
-    from fastsa.cache.sharing import sharing
+    from fastsa.cache.remote_session import remote_session
     from fastsa.cache.store import Store
 
     curve_id = found.id() if found.complete else None
     with Store.open() as store:
         stored = store.add_plans(found.plans, key, curve_id)
     for plan in found.plans:
-        sharing().plan_made(plan, key, in_curve=found.complete)
+        remote_session().plan_made(plan, key, in_curve=found.complete)
     where = (
         f" of curve {text.of_id(curve_id)}" if curve_id else ", not as a curve: it was cut short"
     )

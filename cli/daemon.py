@@ -156,7 +156,7 @@ def start(
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         status = client.ask(place_path, protocol.AskStatus())
-        if isinstance(status, protocol.Status):
+        if isinstance(status, protocol.DaemonStatus):
             click.echo(f"The daemon runs: process {status.process}, log {place.log}")
             return
         if process.poll() is not None:
@@ -199,8 +199,10 @@ def status(path: Path | None, metrics: bool, as_json: bool) -> int:
         click.echo(answer.text, nl=False)
         return 0
     if as_json:
-        click.echo(msgspec.json.encode(answer if isinstance(answer, protocol.Status) else None))
-    elif isinstance(answer, protocol.Status):
+        click.echo(
+            msgspec.json.encode(answer if isinstance(answer, protocol.DaemonStatus) else None)
+        )
+    elif isinstance(answer, protocol.DaemonStatus):
         _tell(answer, place_of(store))
     elif isinstance(answer, protocol.Refused):
         click.echo(f"The daemon refuses: {answer.reason}")
@@ -208,10 +210,10 @@ def status(path: Path | None, metrics: bool, as_json: bool) -> int:
         click.echo("The daemon runs and does not answer.")
     else:
         click.echo(f"No daemon runs for {store}. 'fastsa daemon start' starts one.")
-    return 0 if isinstance(answer, protocol.Status) else 1
+    return 0 if isinstance(answer, protocol.DaemonStatus) else 1
 
 
-def _tell(status: protocol.Status, place: Place) -> None:
+def _tell(status: protocol.DaemonStatus, place: Place) -> None:
     click.echo(f"daemon {status.process} of fastsa {status.fastsa}")
     click.echo(f"  store     {status.store}")
     click.echo(f"  log       {place.log}")

@@ -19,7 +19,8 @@ import click
 import msgspec
 
 from fastsa import config
-from fastsa.cache import location, schema, sharing
+from fastsa.cache import location, schema
+from fastsa.cache import remote_session as sharing
 from fastsa.daemon import client, protocol
 from fastsa.daemon.place import LONGEST_PATH, RUNTIME, is_private, own_place, place_of
 from fastsa.errors import FastsaError, StoreUnusable
@@ -237,7 +238,7 @@ def _remote() -> Iterator[Finding]:
     if url is None:
         return
     from fastsa.cache.remote import Remote, Unreachable, shown
-    from fastsa.cache.shared import PLANS
+    from fastsa.cache.remote_plans import PLANS
 
     remote = Remote(url, REMOTE_SECONDS)
     started = time.monotonic()
@@ -255,7 +256,7 @@ def _remote() -> Iterator[Finding]:
 def _daemon() -> Iterator[Finding]:
     path = location.default_path()
     answer = client.ask(path, protocol.AskStatus())
-    if isinstance(answer, protocol.Status):
+    if isinstance(answer, protocol.DaemonStatus):
         yield Finding("daemon", "ok", f"process {answer.process} of fastsa {answer.fastsa}")
         if answer.trouble:
             yield Finding("daemon", "problem", answer.trouble)

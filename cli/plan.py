@@ -121,12 +121,12 @@ def _keep(plan: Plan, task: Task, output: Path | None) -> None:
         plan.write(output)
     key = task.subject.key
     if key is not None and plan.status != "infeasible":  # that has no sequence to store
-        from fastsa.cache.sharing import sharing
+        from fastsa.cache.remote_session import remote_session
         from fastsa.cache.store import Store
 
         with Store.open() as store:
             stored = store.add_plan(plan, key)
-        sharing().plan_made(plan, key)
+        remote_session().plan_made(plan, key)
         click.echo(f"stored as plan {text.of_id(stored)}", err=True)
 
 

@@ -79,9 +79,9 @@ def _accompany(keep_running: bool, module: bool, script: str, arguments: tuple[s
     """Run the script on a rank that is not recorded."""
     quiet_torch()
     from fastsa.instrumentation.script import StopScript, run_script
-    from fastsa.instrumentation.synchronized_stop import EndTogether
+    from fastsa.instrumentation.synchronized_stop import SynchronizedStop
 
-    with suppress(StopScript), nullcontext() if keep_running else EndTogether():
+    with suppress(StopScript), nullcontext() if keep_running else SynchronizedStop():
         run_script(script, arguments, module=module, for_good=True)
 
 
@@ -101,10 +101,10 @@ def _profile(
         store = opened.path
     quiet_torch()
     from fastsa.instrumentation.script import StopScript, run_script
-    from fastsa.instrumentation.synchronized_stop import EndTogether
+    from fastsa.instrumentation.synchronized_stop import SynchronizedStop
     from fastsa.profiler.recorder import Recorder
 
-    together = EndTogether()
+    together = SynchronizedStop()
     recorder = Recorder(
         script, arguments, keep_running=keep_running, progress=_progress, stop=together.end
     )
@@ -162,16 +162,16 @@ def _keep(recorder: Recorder, path: Path | None) -> None:
 
 
 def _share(profile: Profile) -> None:
-    from fastsa.cache.sharing import sharing
+    from fastsa.cache.remote_session import remote_session
     from fastsa.planner.step import region_names
 
     in_step: tuple[str, ...] = ()
     if profile.step is not None:
         in_step = region_names(profile.step)
-        sharing().graph_made(profile.step)
+        remote_session().graph_made(profile.step)
     for region in profile.regions:
         if region.captured_hash not in in_step:
-            sharing().graph_made(region.graph, region.captured_hash)
+            remote_session().graph_made(region.graph, region.captured_hash)
 
 
 def _keep_shortage(shortage: Profile, path: Path | None) -> None:

@@ -11,7 +11,7 @@ from fastsa.errors import BadInput
 
 if TYPE_CHECKING:
     from fastsa.cache.store import Store
-    from fastsa.report.html.subject import PlanUse, Subject
+    from fastsa.report.html.subject import PageSubject, PlanUse
 
 
 @click.command()
@@ -44,7 +44,7 @@ def command(id: str, path: Path | None, plan_id: str | None) -> None:
     click.echo(f"{written}: written")
 
 
-def _subject(id: str, plan_id: str | None) -> Subject:
+def _subject(id: str, plan_id: str | None) -> PageSubject:
     from fastsa.cache.store import Store
 
     with Store.open() as store:
@@ -78,11 +78,11 @@ def _profile_of(store: Store, use: PlanUse) -> str:
     return found
 
 
-def _of(store: Store, profile_id: str, use: PlanUse | None) -> Subject:
-    from fastsa.report.html.subject import Subject
+def _of(store: Store, profile_id: str, use: PlanUse | None) -> PageSubject:
+    from fastsa.report.html.subject import PageSubject
 
-    subject = Subject(profile_id, store.profile(profile_id), use)
+    subject = PageSubject(profile_id, store.profile(profile_id), use)
     if subject.graph is None:
         return subject
     plans = store.latest_curve(subject.graph.hash(), subject.profile.device)
-    return Subject(profile_id, subject.profile, use, plans)
+    return PageSubject(profile_id, subject.profile, use, plans)

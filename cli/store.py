@@ -19,7 +19,7 @@ from fastsa.planner import budget
 from fastsa.planner.budget import format_bytes
 
 if TYPE_CHECKING:
-    from fastsa.cache.shared import Shared
+    from fastsa.cache.remote_plans import RemotePlans
 
 REMOTE_SECONDS = 600.0  # for everything together
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -201,7 +201,7 @@ def import_(path: Path | None, file: Path, as_json: bool) -> int:
     FILE is not trusted: it is copied and only read, every document is checked, and a plan is
     added only if it is a legal one of a graph that is there. Exits with 1 if all is refused.
     """
-    from fastsa.cache.foreign import take_over
+    from fastsa.cache.import_store import take_over
 
     with Store.open(path) as store:
         taken = take_over(store, file)
@@ -246,14 +246,14 @@ def pull(path: Path | None, url: str | None) -> int:
     return int(bool(shared.refused) and not graphs + plans)
 
 
-def _shared(url: str | None) -> Shared:
+def _shared(url: str | None) -> RemotePlans:
     from fastsa.cache.remote import Remote
-    from fastsa.cache.shared import Shared
+    from fastsa.cache.remote_plans import RemotePlans
 
     url = url or config.user_value("remote").value
     if url is None:
         raise BadInput("there is no remote", hint="give --remote URL, or set FASTSA_REMOTE")
-    return Shared(Remote(url, REMOTE_SECONDS))
+    return RemotePlans(Remote(url, REMOTE_SECONDS))
 
 
 @command.command()

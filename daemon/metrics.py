@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from fastsa.daemon.protocol import Status
+from fastsa.daemon.protocol import DaemonStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
 
 
-def exposition(status: Status, lookups: Mapping[str, int], store_bytes: int) -> str:
+def exposition(status: DaemonStatus, lookups: Mapping[str, int], store_bytes: int) -> str:
     """What the daemon and its store have to tell."""
     return "\n".join(_lines(status, lookups, store_bytes)) + "\n"
 
 
-def _lines(status: Status, lookups: Mapping[str, int], store_bytes: int) -> Iterator[str]:
+def _lines(status: DaemonStatus, lookups: Mapping[str, int], store_bytes: int) -> Iterator[str]:
     yield from _metric(
         "fastsa_daemon_uptime_seconds",
         "gauge",

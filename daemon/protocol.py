@@ -49,7 +49,7 @@ class Done(msgspec.Struct, tag="done", frozen=True):
     """It is done, or will be."""
 
 
-class Status(msgspec.Struct, tag="is", frozen=True):
+class DaemonStatus(msgspec.Struct, tag="is", frozen=True):
     """A daemon that runs. `requests`: how many, by kind and state; `doing`: what is planned now.
 
     `devices`: as NVML tells of them; none where it cannot be read.
@@ -79,7 +79,7 @@ class Refused(msgspec.Struct, tag="refused", frozen=True):
 
 
 Question = Improve | Yield | AskStatus | AskMetrics | Stop
-Answer = Done | Status | Text | Refused
+Answer = Done | DaemonStatus | Text | Refused
 
 
 class Unreadable(Exception):

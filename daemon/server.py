@@ -239,11 +239,11 @@ class Server:
             return protocol.Text(await asyncio.to_thread(self._metrics))
         return await asyncio.to_thread(self._status)
 
-    def _status(self) -> protocol.Status:
+    def _status(self) -> protocol.DaemonStatus:
         requests = self._store.requests
         running = [each for each in requests.latest() if each.state == "running"]
         doing = [f"{each.kind} {each.key.graph[:12]}" for each in running]
-        return protocol.Status(
+        return protocol.DaemonStatus(
             process=os.getpid(),
             store=str(self._store.path),
             fastsa=__version__,

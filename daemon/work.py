@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from fastsa.cache.remote_session import remote_session
 from fastsa.cache.requests import Request
-from fastsa.cache.sharing import sharing
 from fastsa.cache.store import Store
 from fastsa.errors import FastsaError
 from fastsa.planner.curve import solve_curve
@@ -20,7 +20,7 @@ from fastsa.planner.validation import validate
 CURVE = 2  # times the search time of one plan, for all of a curve
 
 
-class Effort(msgspec.Struct, frozen=True):
+class WorkLimits(msgspec.Struct, frozen=True):
     """What a search may take, in seconds and threads. `cancel` ends it with what is found."""
 
     cancel: Cancel
@@ -33,7 +33,7 @@ class Effort(msgspec.Struct, frozen=True):
         return SearchOptions(time_limit=self.seconds, threads=self.threads)
 
 
-def work_on(store: Store, request: Request, effort: Effort) -> str | None:
+def work_on(store: Store, request: Request, effort: WorkLimits) -> str | None:
     """Make what is asked for and store it: the plan's id, None if there is nothing better.
 
     Raises FastsaError.
@@ -44,7 +44,7 @@ def work_on(store: Store, request: Request, effort: Effort) -> str | None:
     return _WORK[request.kind](store, request, graph, effort)
 
 
-def _plan(store: Store, request: Request, graph: Graph, effort: Effort) -> str | None:
+def _plan(store: Store, request: Request, graph: Graph, effort: WorkLimits) -> str | None:
     made = solve(graph, request.budget_bytes, effort.options, cancel=effort.cancel)
     if not made.fits:
         raise FastsaError(f"no plan within the budget: {made.status}", hint="give more")
@@ -52,11 +52,11 @@ def _plan(store: Store, request: Request, graph: Graph, effort: Effort) -> str |
 
 
 def _stored(store: Store, request: Request, made: Plan) -> str:
-    sharing().plan_made(made, request.key)
+    remote_session().plan_made(made, request.key)
     return store.add_plan(made, request.key)
 
 
-def _improve(store: Store, request: Request, graph: Graph, effort: Effort) -> str | None:
+def _improve(store: Store, request: Request, graph: Graph, effort: WorkLimits) -> str | None:
     def usable(stored: Plan) -> bool:
         try:
             validate(graph, stored)
@@ -73,18 +73,18 @@ def _improve(store: Store, request: Request, graph: Graph, effort: Effort) -> st
     return _stored(store, request, made) if is_better else None
 
 
-def _curve(store: Store, request: Request, graph: Graph, effort: Effort) -> str | None:
+def _curve(store: Store, request: Request, graph: Graph, effort: WorkLimits) -> str | None:
     found = solve_curve(graph, effort.options.share(CURVE), cancel=effort.cancel)
     # What is found of one that was cut short is single plans.
     ids = store.add_plans(found.plans, request.key, found.id() if found.complete else None)
     for each in found.plans:
-        sharing().plan_made(each, request.key, in_curve=found.complete)
+        remote_session().plan_made(each, request.key, in_curve=found.complete)
     if not found.complete:
         raise FastsaError("it was cut short", hint="ask again")
     return ids[0] if ids else None
 
 
-_WORK: dict[str, Callable[[Store, Request, Graph, Effort], str | None]] = {
+_WORK: dict[str, Callable[[Store, Request, Graph, WorkLimits], str | None]] = {
     "plan": _plan,
     "improve": _improve,
     "curve": _curve,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fastsa.cache.requests import Request, RequestKind
 from fastsa.cache.store import Store
-from fastsa.daemon.work import Effort, work_on
+from fastsa.daemon.work import WorkLimits, work_on
 from fastsa.errors import FastsaError
 from fastsa.planner.budget import format_bytes
 
@@ -36,7 +36,7 @@ class Worker:
     def __init__(self, store: Store, seconds: float, threads: int) -> None:
         self._store = store
         self._cancel = threading.Event()
-        self._effort = Effort(self._cancel, seconds, threads)
+        self._effort = WorkLimits(self._cancel, seconds, threads)
         self._stopped = threading.Event()
 
     def run(self) -> None:

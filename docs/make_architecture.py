@@ -43,7 +43,7 @@ WALKS: dict[str, tuple[Hop, ...]] = {
     "A budget, from the command line to the core": (
         ("cli/run.py", "_run", "the text has become a Budget, and that a part of the Settings"),
         ("runtime/job.py", "Job.decide", "a region has been captured and needs an order"),
-        ("runtime/decider.py", "decide", "a share becomes bytes; what is resident is taken off"),
+        ("runtime/selector.py", "decide", "a share becomes bytes; what is resident is taken off"),
         ("planner/solve.py", "solve", "the step's bytes and the SearchOptions are checked"),
         ("planner/search.py", "search", "both are handed to the native core"),
         ("planner/binding/module.cpp", "solve_request", "converted; the GIL is released"),
@@ -64,7 +64,7 @@ WALKS: dict[str, tuple[Hop, ...]] = {
     ),
     "A plan, from the store to the executed graph": (
         ("cache/plans.py", "PlanTable.find_plan", "the fastest whose peak fits"),
-        ("runtime/decider.py", "decide", "validated against the graph; part of a Decision"),
+        ("runtime/selector.py", "decide", "validated against the graph; part of a Decision"),
         ("runtime/decision.py", "Decision.order", "the order of this region's ops"),
         ("runtime/job.py", "Job.order", "validated against what the job itself has captured"),
         ("runtime/partition.py", "partition", "a forward and a backward in that order"),

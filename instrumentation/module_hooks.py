@@ -1,4 +1,4 @@
-"""Hooks: sees the root modules of an unmodified script train, and leaves nothing behind."""
+"""Module hooks: sees the root modules of an unmodified script train; leaves nothing behind."""
 
 from __future__ import annotations
 

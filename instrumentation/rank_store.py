@@ -1,4 +1,4 @@
-"""Board: what the processes of one job let each other know.
+"""Rank store: what the processes of one job let each other know.
 
 It is kept in the store of the default process group. That needs no collective, so whatever the
 ranks do, nothing of ours can come between the script's own collectives. Source:
@@ -23,7 +23,7 @@ imported (objects in the thread's local state). Seen with torch 2.13 at the end 
 """
 
 
-class Board:
+class RankStore:
     """Notes by name, seen by all ranks of the default process group, kept as long as it is.
 
     A note is put once and never changed. All methods raise RuntimeError (torch's DistError) if
@@ -77,7 +77,7 @@ class Board:
         return None
 
 
-def find_board(name: str) -> Board | None:
+def find_rank_store(name: str) -> RankStore | None:
     """The board called `name`, None in a process that trains alone.
 
     Raises RuntimeError if the process group has no store.
@@ -91,4 +91,4 @@ def find_board(name: str) -> Board | None:
         raise RuntimeError("the process group has no store (MPI has none)")
     if dist.group.WORLD is not None and "gloo" in dist.get_backend_config():
         _kept.add(dist.group.WORLD)
-    return Board(store, name, rank=dist.get_rank(), ranks=dist.get_world_size())
+    return RankStore(store, name, rank=dist.get_rank(), ranks=dist.get_world_size())

@@ -1,4 +1,4 @@
-"""Steps: where one training step ends and the next begins, in a script that does not say so."""
+"""Step clock: where a training step ends and the next begins, in a script that does not say so."""
 
 from __future__ import annotations
 

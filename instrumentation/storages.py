@@ -1,4 +1,4 @@
-"""Resident memory: what is alive on a device now, and what the optimizers will still add."""
+"""Storages: what is alive on a device now, and what the optimizers will still add."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def optimizer_storages(optimizer: Optimizer, owned: Owners) -> dict[int, Storage
     return found
 
 
-class Deaths:
+class StorageFinalizers:
     """Tells when a storage that is alive now loses its last tensor. What it tells must not fail.
 
     torch's CPU allocator reports no release of a block that it allocated before the recording.

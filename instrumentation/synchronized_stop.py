@@ -1,4 +1,4 @@
-"""Together: a script that several ranks run ends on all of them after the same step."""
+"""Synchronized stop: all ranks of a script end after the same step."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Self
 
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from fastsa.instrumentation.rank_store import Board, find_board
+from fastsa.instrumentation.rank_store import RankStore, find_rank_store
 from fastsa.instrumentation.script import StopScript, stop_script
 
 _LAST = "last"
 
 
-class EndTogether:
+class SynchronizedStop:
     """While entered, counts the optimizers' steps, and ends the script after the announced one.
 
     Each rank of a job enters one; the rank that is recorded calls `end`. If it just left, the
@@ -54,5 +54,5 @@ class EndTogether:
             raise StopScript
 
 
-def _board() -> Board | None:
-    return find_board("profile")
+def _board() -> RankStore | None:
+    return find_rank_store("profile")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fastsa.errors import BadInput
-from fastsa.planner import tied
+from fastsa.planner import shared_regions as tied
 from fastsa.planner.baselines import RIVALS, run
 from fastsa.planner.graph import Graph
 from fastsa.planner.options import ALGORITHMS, Cancel, OnProgress, SearchOptions, check_budget
@@ -78,9 +78,11 @@ def solve(
     """
     check_budget(budget_bytes)
     options.check()
-    if tied.tied_names(graph):
+    if tied.shared_regions(graph):
         own = msgspec.structs.replace(options, algorithm=ALGORITHMS[0])
-        return tied.plan_tied(graph, budget_bytes, own, warm_start=warm_start, cancel=cancel)
+        return tied.plan_shared_regions(
+            graph, budget_bytes, own, warm_start=warm_start, cancel=cancel
+        )
     if options.algorithm in RIVALS:
         _check_rival(options, warm_start)
         return run.plan(graph, budget_bytes, options, cancel=cancel)

@@ -15,7 +15,14 @@ from fastsa.capture.region import first_line
 from fastsa.instrumentation.device import device_name, versions
 from fastsa.planner.graph import Graph
 from fastsa.profiler.recorded import Recorded
-from fastsa.records.profile import DeviceUse, Fragmentation, OpTime, Profile, Region, StepPart
+from fastsa.records.profile import (
+    DeviceUse,
+    Fragmentation,
+    MeasuredRegion,
+    OpTime,
+    Profile,
+    StepPart,
+)
 from fastsa.records.timeline import PHASES
 
 
@@ -28,7 +35,7 @@ def assemble(
     arguments: Sequence[str] = (),
     shape: str = "",
     step_seconds: float | None = None,
-    regions: tuple[Region, ...] = (),
+    regions: tuple[MeasuredRegion, ...] = (),
     step: Graph | None = None,
     missing: Sequence[str] = (),
     ended: str | None = None,

@@ -14,7 +14,7 @@ from torch._dynamo.exc import TorchDynamoException
 from fastsa.capture.accumulation import Accumulation
 from fastsa.capture.calls import CallLog
 from fastsa.capture.capturable import obstacle
-from fastsa.capture.in_place import compile_in_place, put_back
+from fastsa.capture.in_place import compile_in_place, restore_module
 from fastsa.capture.joint_graph import Capture, capture, device_of, outside_op
 from fastsa.capture.op_timing import measure
 from fastsa.capture.region import Region, compile_region, first_line
@@ -42,7 +42,7 @@ class Capturing:
     """
 
     def __init__(self, model_name: Callable[[], str], report: Callable[[str], None]) -> None:
-        self.graphs: dict[CapturedRegion, records.Region] = {}
+        self.graphs: dict[CapturedRegion, records.MeasuredRegion] = {}
         self.log: CallLog[CapturedRegion] | None = None
         self.step: Graph | None = None
         self.is_allowed = True
@@ -84,7 +84,7 @@ class Capturing:
         self, module: nn.Module, error: TorchDynamoException, call: Callable[[], Any]
     ) -> Any:
         result = call()
-        put_back(module)
+        restore_module(module)
         self._report(f"the model cannot be captured: {first_line(error)}")
         return result
 
@@ -103,7 +103,7 @@ class Capturing:
             region.accumulates(found)
             self._stop_allocator()  # a graph met this late: measuring it takes the recorder
             self.log = None
-            self.graphs[region] = records.Region(found.graph.hash(), measure(found))
+            self.graphs[region] = records.MeasuredRegion(found.graph.hash(), measure(found))
         except Exception as error:  # noqa: BLE001  the script must run on
             self._report(f"a region cannot be captured: {error}")
             return None
@@ -146,7 +146,7 @@ class Capturing:
     @property
     def undo(self) -> list[Callable[[], None]]:
         """What puts each captured model back."""
-        return [partial(put_back, module) for module in self._modules]
+        return [partial(restore_module, module) for module in self._modules]
 
     def let_go(self) -> None:
         """The script trains on: what it deletes must not live on here."""

@@ -13,13 +13,13 @@ from fastsa.instrumentation.storages import Storage
 from fastsa.planner.budget import format_bytes
 from fastsa.profiler.autograd import Held
 from fastsa.profiler.timeline_builder import Label, Labels, build
-from fastsa.profiler.trace import Block, NodeRun, Trace
+from fastsa.profiler.trace import NodeRun, Trace, TracedBlock
 from fastsa.records.profile import NodeTime, OpTime, Saved
 from fastsa.records.timeline import Timeline
 
 
 @dataclass(frozen=True)
-class Seen:
+class StepObservations:
     """What was seen while the program ran, beside the trace. Names are those of the trace's marks.
 
     `alive` are the storages at the beginning, `start_bytes` all that was allocated then, and
@@ -51,7 +51,7 @@ class Recorded:
     missing: tuple[str, ...]
 
 
-def recorded(trace: Trace, seen: Seen, more: Sequence[Block] = ()) -> Recorded:
+def recorded(trace: Trace, seen: StepObservations, more: Sequence[TracedBlock] = ()) -> Recorded:
     """Put together a trace and what was seen; `more` are blocks of other libraries."""
     start = trace.times["begin"]
     blocks = _stretch(trace, more, start)
@@ -75,7 +75,9 @@ def recorded(trace: Trace, seen: Seen, more: Sequence[Block] = ()) -> Recorded:
     )
 
 
-def _resident(timeline: Timeline, seen: Seen, clock: Sequence[int], trace: Trace) -> int:
+def _resident(
+    timeline: Timeline, seen: StepObservations, clock: Sequence[int], trace: Trace
+) -> int:
     """The most that is alive when a forward begins for which nothing is kept any more.
 
     Under gradient accumulation that is a later one: it finds gradients alive.
@@ -90,13 +92,13 @@ def _resident(timeline: Timeline, seen: Seen, clock: Sequence[int], trace: Trace
     return most
 
 
-def _stretch(trace: Trace, more: Sequence[Block], start: int) -> list[Block]:
+def _stretch(trace: Trace, more: Sequence[TracedBlock], start: int) -> list[TracedBlock]:
     end = trace.times.get("end")
     blocks = sorted([*trace.blocks, *more], key=lambda block: block.nanoseconds)
     return [b for b in blocks if start <= b.nanoseconds and (end is None or b.nanoseconds < end)]
 
 
-def _allocator_peak(blocks: Sequence[Block], seen: Seen) -> int:
+def _allocator_peak(blocks: Sequence[TracedBlock], seen: StepObservations) -> int:
     """The peak by the totals that come with the allocator's own events.
 
     The CPU allocator counts from the moment somebody first listens, and leaves out releases of
@@ -134,7 +136,7 @@ def _unseen(timeline: Timeline, peak: int, *, is_shared: bool) -> tuple[str, ...
     )
 
 
-def _saved(trace: Trace, seen: Seen, start: int) -> tuple[Saved, ...]:
+def _saved(trace: Trace, seen: StepObservations, start: int) -> tuple[Saved, ...]:
     """Of several backwards in a step, what the one held that had the most to hold."""
     if not seen.backwards:
         return ()

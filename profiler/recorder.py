@@ -31,7 +31,7 @@ from fastsa.profiler.capturing import Capturing
 from fastsa.profiler.out_of_memory import origin
 from fastsa.profiler.recorded import Recorded
 from fastsa.profiler.shortage import snapshot_profile, with_minimum
-from fastsa.profiler.stages import Progress, Stage
+from fastsa.profiler.stages import Stage, StageProgress
 from fastsa.profiler.step_recording import StepRecording
 from fastsa.records.profile import Profile
 
@@ -72,7 +72,7 @@ class Recorder:
         self._start = _Start(script, tuple(arguments), keep_running, progress, stop)
         self._calls = ExitStack()
         self._models = _Models()
-        self._at = Progress()
+        self._at = StageProgress()
         self._recording = StepRecording()
         self._capturing = Capturing(lambda: model_name(self._models.roots), self._has_problem)
         self._ended: str | None = None
@@ -309,7 +309,7 @@ class Recorder:
         return found
 
 
-def _step_seconds(found: Recorded, at: Progress, recording: StepRecording) -> float | None:
+def _step_seconds(found: Recorded, at: StageProgress, recording: StepRecording) -> float | None:
     """The fastest whole step; the recorded one is no faster than a plain one would be."""
     timed, is_plain = at.timed_seconds, recording.stage == Stage.RECORD
     if timed is None or not is_plain or at.completed < Stage.RECORD:
@@ -335,7 +335,7 @@ class _Models:
         self.device = torch.device("cpu")
         self.shape = ""  # of the first call, or of the one that was recorded
         self.now = ""  # of the call that is being made
-        self._last: tuple[weakref.ref[nn.Module], minimum.Call] | None = None
+        self._last: tuple[weakref.ref[nn.Module], minimum.ModelCall] | None = None
         self._process = os.getpid()
         self._thread = (self._process, 0)  # the one that called the first model
 
@@ -369,13 +369,13 @@ class _Models:
         self.now = signature(args, kwargs)
         self.shape = self.shape or self.now
         if keep:
-            self._last = (weakref.ref(module), minimum.Call.of(args, kwargs))
+            self._last = (weakref.ref(module), minimum.ModelCall.of(args, kwargs))
 
     def is_recorded(self) -> None:
         """The call that is being made is the first of a recorded step."""
         self.shape = self.now
 
-    def last_call(self) -> tuple[nn.Module | None, minimum.Call | None]:
+    def last_call(self) -> tuple[nn.Module | None, minimum.ModelCall | None]:
         """The model that was called last, and how."""
         root, call = self._last or (lambda: None, None)
         return root(), call

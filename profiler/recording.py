@@ -17,7 +17,7 @@ from fastsa.instrumentation.allocators.cupy import CupyAllocator
 from fastsa.instrumentation.garbage import no_collection
 from fastsa.instrumentation.kineto import refuse_second
 from fastsa.instrumentation.storages import (
-    Deaths,
+    StorageFinalizers,
     live_bytes,
     live_storages,
     named_modules,
@@ -27,9 +27,9 @@ from fastsa.instrumentation.storages import (
 )
 from fastsa.instrumentation.threads import alone
 from fastsa.profiler.autograd import Held, saved_storages
-from fastsa.profiler.recorded import Recorded, Seen, recorded
+from fastsa.profiler.recorded import Recorded, StepObservations, recorded
 from fastsa.profiler.timeline_builder import Label
-from fastsa.profiler.trace import Block, Tracer
+from fastsa.profiler.trace import TracedBlock, Tracer
 
 NOT_ALONE = (
     "other threads were at work: of what was alive before, only what models and optimizers hold "
@@ -69,7 +69,7 @@ class Recording:
         self._cupy = CupyAllocator(device)
         self._compiles = compiles
         self._tracer = Tracer(device, with_stack=not compiles)
-        self._deaths: Deaths | None = None
+        self._deaths: StorageFinalizers | None = None
         with no_collection():  # what would be collected between looking and tracing would be missed
             self._look(device)
             # Last: every Python call from now on is traced, and looking for tensors is a million.
@@ -83,7 +83,7 @@ class Recording:
             self._alive = live_storages(device, self._owners)
             # CUDA reports the release of every block, the CPU allocator only of those it saw made.
             if device.type == "cpu":
-                self._deaths = Deaths(device, self._owners, self._tracer.gone)
+                self._deaths = StorageFinalizers(device, self._owners, self._tracer.gone)
         self._library_bytes = cupy_memory.live_bytes(device)
         known = sum(storage.bytes for storage in self._alive.values())
         self.start_bytes = known if device.type == "cpu" else live_bytes(device)
@@ -135,7 +135,7 @@ class Recording:
     def read(self) -> Recorded:
         """What happened."""
         modules = {id(module): path for path, module in named_modules(self._roots)}
-        seen = Seen(
+        seen = StepObservations(
             alive=self._alive,
             start_bytes=self.start_bytes,
             library_bytes=self._library_bytes,
@@ -143,7 +143,9 @@ class Recording:
             backwards=self._backwards,
         )
         more = [
-            Block(each.nanoseconds, each.bytes, each.address, op=each.op, place=(None, each.source))
+            TracedBlock(
+                each.nanoseconds, each.bytes, each.address, op=each.op, place=(None, each.source)
+            )
             for each in self._cupy.events
         ]
         result = recorded(self._tracer.read(modules), seen, more)

@@ -6,7 +6,7 @@ import msgspec
 import torch
 from torch import nn
 
-from fastsa.capture.minimum_budget import Call, MinimumBudget, minimum_budget
+from fastsa.capture.minimum_budget import MinimumBudget, ModelCall, minimum_budget
 from fastsa.instrumentation.storages import pending_optimizer_bytes
 from fastsa.profiler.assembly import assemble
 from fastsa.profiler.out_of_memory import describe, requested_bytes, snapshot
@@ -43,7 +43,7 @@ def with_minimum(
     profile: Profile,
     error: BaseException,
     root: nn.Module,
-    call: Call,
+    call: ModelCall,
     device: torch.device,
     resident_bytes: int,
 ) -> Profile:

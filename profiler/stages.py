@@ -21,7 +21,7 @@ class Stage(IntEnum):
     DONE = 6
 
 
-class Progress:
+class StageProgress:
     """Which stage the recorder has come to, and what the timed steps took.
 
     Attributes:

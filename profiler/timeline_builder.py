@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastsa.instrumentation.allocators.cupy import OP as LIBRARY_OP
 from fastsa.instrumentation.storages import Storage
-from fastsa.profiler.trace import Block
+from fastsa.profiler.trace import TracedBlock
 from fastsa.records.timeline import Allocation, Category, Site, Timeline
 
 _RANK: dict[Category, int] = {
@@ -43,12 +43,12 @@ class Labels:
 class _Open:
     birth: int | None
     bytes: int
-    block: Block | None
+    block: TracedBlock | None
     label: Label | None
 
 
 def build(
-    blocks: Sequence[Block],
+    blocks: Sequence[TracedBlock],
     start: int,
     end: int,
     alive: Mapping[int, Storage],
@@ -74,7 +74,7 @@ def build(
 
 
 class _Builder:
-    def __init__(self, blocks: Sequence[Block], start: int) -> None:
+    def __init__(self, blocks: Sequence[TracedBlock], start: int) -> None:
         self.blocks = blocks
         self.start = start
         self.open: dict[int, _Open] = {}
@@ -94,7 +94,7 @@ class _Builder:
         self.unknown["other"] = max(0, resident_bytes - library_bytes - known)
         self.alive = self.resident = self.peak = known + sum(self.unknown.values())
 
-    def add(self, number: int, block: Block) -> None:
+    def add(self, number: int, block: TracedBlock) -> None:
         if block.bytes > 0:
             self.gone.discard(block.address)
             if block.address in self.open:
@@ -118,7 +118,7 @@ class _Builder:
             if held is not None and _rank(label) > _rank(held.label):
                 held.label = label
 
-    def close_unknown(self, number: int, block: Block) -> None:
+    def close_unknown(self, number: int, block: TracedBlock) -> None:
         """A release of something that was alive before and that Python cannot reach."""
         category: Category = "library" if block.op == LIBRARY_OP else "other"
         size = min(-block.bytes, self.unknown[category])
@@ -128,7 +128,7 @@ class _Builder:
             site = self.site(Site(category))
             self.done.append(Allocation(size, None, number, None, self.seconds(number), site))
 
-    def close(self, address: int, death: int | None, released: Block | None) -> None:
+    def close(self, address: int, death: int | None, released: TracedBlock | None) -> None:
         held = self.open.pop(address)
         if death is not None:
             self.alive -= held.bytes
@@ -171,7 +171,7 @@ def _rank(label: Label | None) -> int:
     return 0 if label is None else _RANK.get(label.category, 0)
 
 
-def _site(held: _Open, released: Block | None) -> Site:
+def _site(held: _Open, released: TracedBlock | None) -> Site:
     label, block = held.label, held.block
     if block is None:
         known = label or Label("other")
@@ -187,7 +187,7 @@ def _site(held: _Open, released: Block | None) -> Site:
     )
 
 
-def _unlabelled(block: Block, released: Block | None) -> Category:
+def _unlabelled(block: TracedBlock, released: TracedBlock | None) -> Category:
     if block.op == LIBRARY_OP:
         return "library"
     within = released is not None and block.call and released.call == block.call

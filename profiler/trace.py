@@ -37,7 +37,7 @@ Key = tuple[str, Phase, Place]  # op, phase, place
 
 
 @dataclass(slots=True)
-class Block:
+class TracedBlock:
     """`bytes` allocated (positive) or released (0 or less) at `address`.
 
     `call` numbers the outermost op it happens in, 0 outside of ops; `total` is what the allocator
@@ -73,7 +73,7 @@ class Trace:
     `forwards` maps a sequence number to the op that made the node, and its place.
     """
 
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[TracedBlock] = field(default_factory=list)
     times: dict[str, int] = field(default_factory=dict)
     marks: dict[str, int] = field(default_factory=dict)
     nodes: list[NodeRun] = field(default_factory=list)
@@ -213,7 +213,7 @@ class _Reader:
         if self.device.index is not None and detail.device.index != self.device.index:
             return
         self.trace.blocks.append(
-            Block(
+            TracedBlock(
                 node.start_time_ns,
                 detail.alloc_size,
                 detail.ptr,
@@ -261,7 +261,7 @@ class _Reader:
 
     def mark(self, name: str, at: int) -> None:
         if name.startswith(GONE):
-            self.trace.blocks.append(Block(at, 0, int(name.removeprefix(GONE))))
+            self.trace.blocks.append(TracedBlock(at, 0, int(name.removeprefix(GONE))))
             return
         self.trace.times[name.removeprefix(SPAN)] = at
         if name.startswith(FORWARD):

@@ -95,7 +95,7 @@ class Fragmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     free_blocks: int
 
 
-class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MeasuredRegion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One captured piece of the model.
 
     `captured_hash` is the hash of the graph as capture alone sees it (fake tensors, no workspace):
@@ -135,7 +135,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step_seconds: float | None
     timeline: Timeline
     saved: tuple[Saved, ...]
-    regions: tuple[Region, ...]
+    regions: tuple[MeasuredRegion, ...]
     allocator_peak_bytes: int | None = None
     recorded_seconds: float | None = None  # the recorded step, with what recording adds
     step_parts: tuple[StepPart, ...] = ()

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from fastsa.records.profile import Profile, Region, Saved
+from fastsa.records.profile import MeasuredRegion, Profile, Saved
 from fastsa.records.timeline import Allocation, Category, Site, Timeline
 
 
@@ -76,7 +76,7 @@ class _Profile1(msgspec.Struct, forbid_unknown_fields=True):
     step_seconds: float
     timeline: _Timeline1
     saved: tuple[Saved, ...]
-    regions: tuple[Region, ...]
+    regions: tuple[MeasuredRegion, ...]
 
     def now(self) -> Profile:
         fields = {name: getattr(self, name) for name in self.__struct_fields__}

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from fastsa.records.profile import Profile, Region
+from fastsa.records.profile import MeasuredRegion, Profile
 from fastsa.records.timeline import CATEGORIES, Allocation, Timeline
 from fastsa.report.events import in_order
 from fastsa.version import __version__
@@ -192,7 +192,7 @@ def _largest(timeline: Timeline) -> Iterable[Allocation]:
 # The graph of each region
 
 
-def _ops(position: int, region: Region) -> Iterator[Event]:
+def _ops(position: int, region: MeasuredRegion) -> Iterator[Event]:
     lane = position + 1
     yield _metadata(PLAN, lane, "thread_name", {"name": f"region {position}"})
     time = 0.0

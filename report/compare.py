@@ -11,7 +11,7 @@ from fastsa.planner.compare import Attempt, Outcome
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.report import text
-from fastsa.report.layout import Facts, Part, Table
+from fastsa.report.layout import PageFacts, Part, Table
 
 COLUMNS = ("algorithm", "extra time>", "gap>", "peak>", "of base?", "outcome", "solved in>")
 
@@ -151,7 +151,7 @@ def _percent(part: float | None, whole: float) -> float | None:
 
 def render(report: CompareReport) -> Iterator[Part]:
     """The report for people: a table a budget."""
-    yield Facts(
+    yield PageFacts(
         f"{report.graph_name}: {text.of_count(report.ops)} ops",
         [
             ("peak", f"{text.of_bytes(report.base_peak_bytes)} unplanned, the step's own values"),

@@ -11,7 +11,7 @@ from fastsa.planner.curve import Curve
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.report import text
-from fastsa.report.layout import Facts, Part, Table
+from fastsa.report.layout import PageFacts, Part, Table
 
 
 class Whole(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ def render(curve: Curve, graph: Graph, whole: Whole, use: str | None = None) -> 
         f"{graph.name}: bytes of {whole.name}, time in percent of the step's op times, predicted"
     )
     yield points(curve, title, whole)
-    yield Facts("Where it ends", list(_facts(curve, graph, whole, use)))
+    yield PageFacts("Where it ends", list(_facts(curve, graph, whole, use)))
 
 
 def points(curve: Curve, title: str, whole: Whole) -> Table:

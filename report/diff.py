@@ -11,7 +11,7 @@ import msgspec
 from fastsa.records.profile import Profile
 from fastsa.records.timeline import CATEGORIES
 from fastsa.report import text
-from fastsa.report.layout import Facts, Paragraph, Part, Table
+from fastsa.report.layout import PageFacts, Paragraph, Part, Table
 
 TOP = 10
 UNKNOWN = "(none known)"
@@ -173,8 +173,8 @@ def render(report: DiffReport) -> Iterator[Part]:
     yield from _top(title, "op", report.ops, _seconds)
 
 
-def _profiles(report: DiffReport) -> Facts:
-    return Facts(
+def _profiles(report: DiffReport) -> PageFacts:
+    return PageFacts(
         f"From A, {text.of_id(report.a.id)}, to B, {text.of_id(report.b.id)}",
         [("A", _facts(report.a)), ("B", _facts(report.b))],
     )

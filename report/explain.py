@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fastsa.planner.explain.explanation import Explanation, Memory
 from fastsa.planner.explain.groups import NOWHERE, Group, Share, grouped, kind
-from fastsa.planner.explain.minimum import Part as MinimumPart
+from fastsa.planner.explain.minimum import MinimumPart
 from fastsa.planner.explain.other_budgets import GIB, OtherBudget
 from fastsa.planner.explain.peak import LiveValue, Peak
 from fastsa.planner.explain.recomputed import Chain
 from fastsa.report import explain_text as sentences
 from fastsa.report import text
-from fastsa.report.layout import Curve, Paragraph, Part, Table
+from fastsa.report.layout import CurveFigure, Paragraph, Part, Table
 
 TOP = 5
 CURVE_POINTS = 64
@@ -138,10 +138,10 @@ def _why(value: LiveValue) -> str:
             return f"{value.why} until {later}"
 
 
-def _memory(given: Explanation) -> Curve:
+def _memory(given: Explanation) -> CurveFigure:
     lines = {"unplanned": given.base_memory} | ({"planned": given.memory} if given.planned else {})
     whole = max(sum(each.seconds) for each in lines.values())
-    return Curve(
+    return CurveFigure(
         "Memory over the time of the step, predicted",
         [(name, _points(memory, whole)) for name, memory in lines.items()],
     )

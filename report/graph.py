@@ -10,7 +10,7 @@ import msgspec
 
 from fastsa.planner.graph import Graph, Op
 from fastsa.report import text
-from fastsa.report.layout import Facts, Part, Table
+from fastsa.report.layout import PageFacts, Part, Table
 
 TOP = 10
 
@@ -141,10 +141,10 @@ def render(report: GraphReport) -> Iterator[Part]:
     yield _by_op(report)
 
 
-def _overview(report: GraphReport) -> Facts:
+def _overview(report: GraphReport) -> PageFacts:
     device = str(report.device.get("name", "")) if report.device else ""
     recomputable = f"{text.of_count(report.recomputable_ops)} of them recomputable"
-    return Facts(
+    return PageFacts(
         f"Graph {text.of_id(report.id)}",
         [
             ("name", report.name),

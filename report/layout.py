@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 
-class Facts(msgspec.Struct, frozen=True):
+class PageFacts(msgspec.Struct, frozen=True):
     """Names and values, one pair a line; a pair without a value is left out."""
 
     title: str
@@ -27,7 +27,7 @@ class Table(msgspec.Struct, frozen=True):
     rows: Sequence[Sequence[str | None]]
 
 
-class Curve(msgspec.Struct, frozen=True):
+class CurveFigure(msgspec.Struct, frozen=True):
     """Lines of amounts over one axis, each with a name, drawn to the same scale."""
 
     title: str
@@ -53,4 +53,4 @@ class Paragraph(msgspec.Struct, frozen=True):
     text: str
 
 
-Part = Facts | Table | Curve | Area | Paragraph | str
+Part = PageFacts | Table | CurveFigure | Area | Paragraph | str

@@ -17,12 +17,12 @@ from fastsa.records.verdict import Verdict
 from fastsa.report import graph as graphs
 from fastsa.report import text
 from fastsa.report.graph import OpSummary
-from fastsa.report.layout import Facts, Part, Table
+from fastsa.report.layout import PageFacts, Part, Table
 
 TOP = 10
 
 
-class Recomputed(msgspec.Struct, frozen=True):
+class RecomputedOps(msgspec.Struct, frozen=True):
     """What one op, or all ops of one module, add by running again. Bytes are of the outputs."""
 
     label: str
@@ -73,8 +73,8 @@ class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
     minimum_budget_op: OpSummary | None
     curve: str | None
     recomputations: int
-    recomputed_ops: tuple[Recomputed, ...]
-    recomputed_modules: tuple[Recomputed, ...]
+    recomputed_ops: tuple[RecomputedOps, ...]
+    recomputed_modules: tuple[RecomputedOps, ...]
     planner: Planner
     runs: tuple[RunLine, ...]
     verdict: Verdict | None
@@ -128,17 +128,17 @@ def _op(graph: Graph | None, op: int) -> OpSummary | None:
     return graphs.summarize_op(graph, graph.ops[op])
 
 
-def _ops(graph: Graph, again: list[tuple[int, int]]) -> tuple[Recomputed, ...]:
+def _ops(graph: Graph, again: list[tuple[int, int]]) -> tuple[RecomputedOps, ...]:
     found = []
     for position, times in again:
         op = graph.ops[position]
         size = graphs.output_bytes(graph, op)
         label = f"{op.name or f'op {op.id}'} {op.target}"
-        found.append(Recomputed(label, times, times * size, times * op.seconds, op.source))
+        found.append(RecomputedOps(label, times, times * size, times * op.seconds, op.source))
     return _by_seconds(found)
 
 
-def _modules(graph: Graph, again: list[tuple[int, int]]) -> tuple[Recomputed, ...]:
+def _modules(graph: Graph, again: list[tuple[int, int]]) -> tuple[RecomputedOps, ...]:
     members = defaultdict[str, list[tuple[int, int]]](list)
     for position, times in again:
         members[graph.ops[position].module or "(no module)"].append((position, times))
@@ -146,7 +146,7 @@ def _modules(graph: Graph, again: list[tuple[int, int]]) -> tuple[Recomputed, ..
     for module, ops in members.items():
         each = _ops(graph, ops)
         found.append(
-            Recomputed(
+            RecomputedOps(
                 module,
                 sum(one.times for one in each),
                 sum(one.bytes for one in each),
@@ -156,7 +156,7 @@ def _modules(graph: Graph, again: list[tuple[int, int]]) -> tuple[Recomputed, ..
     return _by_seconds(found)
 
 
-def _by_seconds(found: list[Recomputed]) -> tuple[Recomputed, ...]:
+def _by_seconds(found: list[RecomputedOps]) -> tuple[RecomputedOps, ...]:
     return tuple(sorted(found, key=lambda each: (-each.seconds, -each.bytes, each.label)))
 
 
@@ -174,7 +174,7 @@ def _line(run: Run) -> RunLine:
 
 def render(report: PlanReport) -> Iterator[Part]:
     """The report for people."""
-    yield Facts(f"Plan {text.of_id(report.id)}", _facts(report))
+    yield PageFacts(f"Plan {text.of_id(report.id)}", _facts(report))
     if report.recomputed_ops:
         yield _recomputed("Most recomputed ops, predicted", report.recomputed_ops)
         yield _recomputed("Most recomputed modules, predicted", report.recomputed_modules)
@@ -257,7 +257,7 @@ def _culprit(report: PlanReport) -> str:
     return "set by " + ", ".join(part for part in parts if part)
 
 
-def _recomputed(title: str, found: tuple[Recomputed, ...]) -> Table:
+def _recomputed(title: str, found: tuple[RecomputedOps, ...]) -> Table:
     rows = [
         (
             each.label,

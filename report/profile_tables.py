@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fastsa.records.timeline import PHASES
 from fastsa.report import text
 from fastsa.report.kept import KeptModule
-from fastsa.report.layout import Facts, Paragraph, Table
+from fastsa.report.layout import PageFacts, Paragraph, Table
 from fastsa.report.profile import ProfileReport
 from fastsa.report.times import TimeOf
 
@@ -15,9 +15,9 @@ UNKNOWN = "(none known)"
 NODES = 2  # named per module; of the others there is the number
 
 
-def overview(report: ProfileReport) -> Facts:
+def overview(report: ProfileReport) -> PageFacts:
     """What was recorded, and the numbers that are asked for first."""
-    return Facts(
+    return PageFacts(
         f"Profile {text.of_id(report.id)}",
         [
             ("script", " ".join((report.script, *report.arguments))),
@@ -237,7 +237,7 @@ def regions(report: ProfileReport) -> Table:
     return Table(title, ["region>", "graph", "ops>", "values>?", "seconds>"], rows)
 
 
-def device(report: ProfileReport) -> Facts | None:
+def device(report: ProfileReport) -> PageFacts | None:
     """The device by NVML, and the state of the caching allocator."""
     use, state = report.device_use, report.fragmentation
     pairs: list[tuple[str, str | None]] = []
@@ -259,7 +259,7 @@ def device(report: ProfileReport) -> Facts | None:
         count = text.of_count(state.free_blocks)
         free = f"{text.of_bytes(state.largest_free_bytes)}, of {count} free blocks"
         pairs += [("reserved", f"{held} after the step"), ("largest free block", free)]
-    return Facts("The device, measured", pairs) if pairs else None
+    return PageFacts("The device, measured", pairs) if pairs else None
 
 
 def _filled(table: Table) -> Table:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fastsa.records.timeline import CATEGORIES
 from fastsa.report import profile_tables as tables
 from fastsa.report import text
-from fastsa.report.layout import Area, Curve, Part, Table
+from fastsa.report.layout import Area, CurveFigure, Part, Table
 from fastsa.report.profile import COLUMNS, TOP, ProfileReport
 
 _SMALLEST_LINE = 0.01  # of the peak: a category that never takes more has no line
@@ -58,7 +58,7 @@ def timeline(report: ProfileReport) -> Area:
     )
 
 
-def categories(report: ProfileReport) -> Curve:
+def categories(report: ProfileReport) -> CurveFigure:
     """The same by category."""
     levels = report.levels
     columns = levels.columns(COLUMNS)
@@ -66,7 +66,7 @@ def categories(report: ProfileReport) -> Curve:
         (category, [moment.bytes[i] for moment in columns]) for i, category in enumerate(CATEGORIES)
     ]
     least = _SMALLEST_LINE * levels.peak.total
-    return Curve("By category", [line for line in lines if max(line[1]) > least])
+    return CurveFigure("By category", [line for line in lines if max(line[1]) > least])
 
 
 def _top(table: Table) -> Table:

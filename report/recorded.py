@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.explain import peak
-from fastsa.planner.explain.order import Order
+from fastsa.planner.explain.order import RunOrder
 from fastsa.planner.graph import Graph
 from fastsa.planner.native import native
 from fastsa.planner.step import OUTSIDE_TARGET
@@ -47,7 +47,7 @@ def _lines(profile: Profile, name: str) -> Iterator[str]:
 
 def _outside(graph: Graph) -> Iterator[str]:
     base = native(graph).base_order()
-    unplanned = peak.of(Order(graph, base.sequence, base.segment_starts))
+    unplanned = peak.of(RunOrder(graph, base.sequence, base.segment_starts))
     share = peak.made_by(OUTSIDE_TARGET, unplanned) / max(1, unplanned.bytes)
     if share >= WORTH_SAYING:
         yield (

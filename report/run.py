@@ -9,7 +9,7 @@ import msgspec
 
 from fastsa.records.run import Run
 from fastsa.report import text
-from fastsa.report.layout import Facts, Part, Table
+from fastsa.report.layout import PageFacts, Part, Table
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ def summarize(run_id: str, run: Run) -> RunReport:
 
 def render(report: RunReport) -> Iterator[Part]:
     """The report for people."""
-    yield Facts(
+    yield PageFacts(
         f"Run {text.of_id(report.id)}",
         [
             ("script", report.script),

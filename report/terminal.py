@@ -12,7 +12,7 @@ from rich import box, table
 from rich.console import Console
 
 from fastsa.report import graphics
-from fastsa.report.layout import Area, Curve, Facts, Paragraph, Part, Table
+from fastsa.report.layout import Area, CurveFigure, PageFacts, Paragraph, Part, Table
 from fastsa.report.text import printable
 
 NARROW = 120  # fewer columns do without some of a table's
@@ -45,11 +45,11 @@ def _print(console: Console, part: Part, width: int) -> None:
         return
     console.print(printable(part.title), style="bold")
     match part:
-        case Facts():
+        case PageFacts():
             console.print(_facts(part))
         case Table():
             console.print(_table(console, part, width))
-        case Curve():
+        case CurveFigure():
             console.print(_curve(part, width))
         case Area():
             console.print("\n".join(_area(part, width)))
@@ -60,7 +60,7 @@ def _width() -> int:
     return PIPE_WIDTH if wide else shutil.get_terminal_size().columns
 
 
-def _facts(part: Facts) -> table.Table:
+def _facts(part: PageFacts) -> table.Table:
     grid = table.Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -74,7 +74,7 @@ def _plain() -> bool:
     return not graphics.drawable(sys.stdout.encoding or "ascii")
 
 
-def _curve(part: Curve, width: int) -> table.Table:
+def _curve(part: CurveFigure, width: int) -> table.Table:
     grid = table.Table.grid(padding=(0, 2))
     names = max((len(printable(name)) for name, _ in part.lines), default=0)
     most = max((amount for _, amounts in part.lines for amount in amounts), default=0)

@@ -9,7 +9,7 @@ import msgspec
 
 from fastsa.records.verdict import Difference, Verdict
 from fastsa.report import text
-from fastsa.report.layout import Facts, Part, Table
+from fastsa.report.layout import PageFacts, Part, Table
 
 NOT_MEASURED = "not measured"
 
@@ -38,7 +38,7 @@ def render(report: VerdictReport) -> Iterator[Part]:
     """The report for people."""
     verdict = report.verdict
     name = f"Verdict {text.of_id(report.id)}" if report.id else "Verdict (not stored)"
-    yield Facts(name, _facts(verdict))
+    yield PageFacts(name, _facts(verdict))
     if verdict.differences:
         yield Table(
             "First differences",

@@ -2,8 +2,9 @@
 
 torch keys its cache by the program and knows nothing of plans, and it looks the key up before a
 plan can be known from the traced graph. So the plan is decided first, from the hash the same
-program was captured under before (cache/starts.py), and a token of that plan is made part of the
-key. What comes back says which plan and captured graph it was made for, and is refused otherwise.
+program was captured under before (cache/compile_cache_index.py), and a token of that plan is made
+part of the key. What comes back says which plan and captured graph it was made for, and is refused
+otherwise.
 
 All that this needs of torch's insides is in this file: `AOTAutogradCache` through the settings
 `force_autograd_cache` and `bundled_autograd_cache`, `OutputCode`, `GraphPickler`. Whatever fails

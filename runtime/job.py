@@ -11,8 +11,8 @@ import msgspec
 import torch
 from torch import fx, nn
 
-from fastsa.cache.sharing import sharing
-from fastsa.cache.starts import Start
+from fastsa.cache.compile_cache_index import CompileCacheEntry
+from fastsa.cache.remote_session import remote_session
 from fastsa.cache.store import Store
 from fastsa.capture.accumulation import has_gradient
 from fastsa.capture.calls import CallLog
@@ -24,19 +24,19 @@ from fastsa.instrumentation.module_hooks import parameters
 from fastsa.planner.budget import format_bytes
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import Order, region_names
-from fastsa.runtime.decider import ALONE, Needs, decide, keep_for, provisional, recall
+from fastsa.runtime.compile_cache import compile_planned
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.decisions import Decisions
 from fastsa.runtime.learner import Learner
 from fastsa.runtime.notices import Notices
+from fastsa.runtime.plan_request import PlanRequest, plan_request
 from fastsa.runtime.planned_region import PlannedRegion
 from fastsa.runtime.ranks import Ranks
 from fastsa.runtime.run_record import RunRecord
+from fastsa.runtime.selector import ALONE, Needs, decide, keep_for, provisional, recall
 from fastsa.runtime.settings import OFF, Settings
-from fastsa.runtime.start import compile_planned
 from fastsa.runtime.status import Status, register
-from fastsa.runtime.subject import Subject, subject
-from fastsa.runtime.watch import Watch
+from fastsa.runtime.step_monitor import StepMonitor
 
 T = TypeVar("T")
 
@@ -76,7 +76,8 @@ class Compilation:
 class Job:
     """One training process under one budget.
 
-    Compiles regions, decides on their plans, watches the steps, and stores the run at its end.
+    Compiles regions, decides on their plans, watches the steps, and stores the run at its end. It
+    is large because a method is an event of the process, and each must leave the script unharmed.
     """
 
     def __init__(self, settings: Settings, host: Host | None = None) -> None:
@@ -88,7 +89,7 @@ class Job:
         self.compilation = Compilation()
         self.record = RunRecord(settings.store, self.host.command)
         self.refusal: InfeasibleBudget | None = None
-        self.watch: Watch | None = None
+        self.watch: StepMonitor | None = None
         self.recompile_epoch = 0  # goes up when whoever runs the model has to compile it again
         self.process = os.getpid()
         self._learner = Learner()
@@ -123,7 +124,7 @@ class Job:
         """The region that a Dynamo graph becomes."""
         return PlannedRegion(self, example_inputs, is_whole=self.compilation.add(gm))
 
-    def _recalled(self, start: Start) -> Decision | None:
+    def _recalled(self, start: CompileCacheEntry) -> Decision | None:
         """The decision for the graph an earlier start captured, if nothing is left to find out."""
         covering = self.decisions.covering(start.captured)
         if covering is not None:
@@ -178,7 +179,7 @@ class Job:
         # The first has not found this one in its step; with other sizes it is no other region.
         is_alone = self.training and self.decisions.is_only(captured.graph)
         is_another = bool(self.decisions) and not is_alone
-        what = subject(
+        what = plan_request(
             captured,
             store,
             model=self.model,
@@ -221,7 +222,7 @@ class Job:
         register(self)
         self._learner.planned(region, captured)
         if self.watch is None:
-            self.watch = Watch(device, self._recorded)
+            self.watch = StepMonitor(device, self._recorded)
             atexit.register(self.close)
         if decision in self.decisions:
             return  # as a part of a step that is planned already
@@ -314,7 +315,7 @@ class Job:
         step = learned.step
         if step is not None and not self.ranks.rank:
             self._with_store(lambda store: store and store.add_graph(step))
-            sharing().graph_made(step)
+            remote_session().graph_made(step)
         if step is not None and self.may_replan and learned.is_another:
             self._replan(step)
             return
@@ -328,7 +329,7 @@ class Job:
     def _replan(self, step: Graph) -> None:
         """Plan the step as it was recorded; whoever runs the model compiles it again."""
         old = self.decisions.first
-        what = Subject(
+        what = PlanRequest(
             graph=step,
             resident_bytes=step.resident_bytes,
             device=self.watch.check.device if self.watch else torch.device("cpu"),

@@ -14,7 +14,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from fastsa.capture.capturable import is_untraceable
 from fastsa.capture.data_parallel import computed, in_one_piece, is_sharded
-from fastsa.capture.in_place import compile_in_place, compiled_model, is_compiled, put_back
+from fastsa.capture.in_place import compile_in_place, compiled_model, is_compiled, restore_module
 from fastsa.capture.region import begun, first_line, next_frame
 from fastsa.instrumentation.interruption import interruptible_tracing
 from fastsa.instrumentation.module_hooks import Call, RootCalls
@@ -164,7 +164,7 @@ class Launch:
         self, module: nn.Module, error: TorchDynamoException, call: Callable[[], Any]
     ) -> Any:
         if self.job.refusal is not None:
-            put_back(module)
+            restore_module(module)
             raise StopScript from error
         if not self.job.training:  # the others wait for what this one brings
             self.job.ranks.leave(f"the model cannot be captured: {first_line(error)}")
@@ -174,7 +174,7 @@ class Launch:
 
     def _leave(self, module: nn.Module, why: str) -> None:
         """Let a model run as it is from now on."""
-        put_back(module)
+        restore_module(module)
         self._uncaptured.add(module)
         self.job.ranks.leave(f"the model cannot be captured: {why}")
         self.job.warn(f"the model cannot be captured and trains unplanned: {why}")

@@ -8,7 +8,7 @@ from fastsa.capture.joint_graph import Capture
 from fastsa.capture.region import Region
 from fastsa.planner.graph import Graph
 from fastsa.runtime.decisions import Decisions
-from fastsa.runtime.watch import Watch
+from fastsa.runtime.step_monitor import StepMonitor
 
 
 class Learned(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ class Learner:
         """All regions are captured again."""
         self._captures = {}
 
-    def learn(self, watch: Watch, decisions: Decisions, model: str) -> Learned:
+    def learn(self, watch: StepMonitor, decisions: Decisions, model: str) -> Learned:
         """What the step that `watch` has recorded says of the decisions in force."""
         captures, self._captures = self._captures, None
         peak = watch.check.peak_bytes

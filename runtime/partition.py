@@ -68,6 +68,8 @@ def _check_order(module: fx.GraphModule) -> None:
 
 
 class _Emitter:
+    """Writes the two graphs; large because all of it is the state of one walk over the plan."""
+
     def __init__(self, capture: Capture, plan: Plan | Order) -> None:
         self.capture = capture
         self.joint = capture.joint

@@ -18,10 +18,10 @@ from fastsa.planner.graph import Graph
 from fastsa.planner.step import Order
 from fastsa.runtime import accumulate
 from fastsa.runtime.aot_cache import Lookup
-from fastsa.runtime.decider import Needs
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.partition import partition
-from fastsa.runtime.ranks import Disagreement, Ranks, bring
+from fastsa.runtime.ranks import Disagreement, Ranks, report_rank
+from fastsa.runtime.selector import Needs
 
 
 class RegionJob(Protocol):
@@ -125,7 +125,7 @@ class PlannedRegion(Region):
             self._count(captured)
             decision = met.decision(
                 captured.graph,
-                lambda graph: bring(graph, device),
+                lambda graph: report_rank(graph, device),
                 lambda needs: (
                     self._recalled(captured) or job.decide(captured, needs, is_whole=self.is_whole)
                 ),

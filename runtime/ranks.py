@@ -25,14 +25,14 @@ import torch
 from fastsa.capture.joint_graph import OUTSIDE
 from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget, reason
 from fastsa.instrumentation.device import available_bytes
-from fastsa.instrumentation.rank_store import Board, find_board
+from fastsa.instrumentation.rank_store import RankStore, find_rank_store
 from fastsa.instrumentation.storages import live_bytes, pending_optimizer_bytes
 from fastsa.planner import graph as graphs
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import calls_of, region_names, segments_of
 from fastsa.planner.validation import validate
-from fastsa.runtime.decider import ALONE, Needs
 from fastsa.runtime.decision import Decision
+from fastsa.runtime.selector import ALONE, Needs
 
 PLANNING = 5
 """A plan is waited for this many times as long as a rank, and the planner's time limit."""
@@ -40,7 +40,7 @@ PLANNING = 5
 _jobs = itertools.count()
 
 
-class Share(msgspec.Struct, frozen=True):
+class RankReport(msgspec.Struct, frozen=True):
     """What one rank brings to a meeting: its graph's hash, bytes it holds, bytes it may have."""
 
     graph: str
@@ -48,14 +48,14 @@ class Share(msgspec.Struct, frozen=True):
     free_bytes: int | None
 
 
-class Offer(msgspec.Struct, frozen=True):
+class PlanProposal(msgspec.Struct, frozen=True):
     """What rank 0 puts up: a decision, or why no plan meets the budget (message, hint)."""
 
     decision: Decision | None
     infeasible: tuple[str, str] | None = None
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Agreement(msgspec.Struct, frozen=True):
     """What counts for all: whether the region is planned; if not, which rank said so, and why."""
 
     planned: bool
@@ -71,7 +71,7 @@ class Disagreement(FastsaError):
         self.is_told = is_told
 
 
-Bring = Callable[[str], Share]
+Bring = Callable[[str], RankReport]
 Decide = Callable[[Needs], Decision]
 
 
@@ -105,15 +105,15 @@ class Ranks:
         self.refusal: str | None = None
         self.regions = 0
         self._name = f"job {next(_jobs)}"
-        self._known: Board | None = None
+        self._known: RankStore | None = None
 
     def trained(self) -> None:
         """A backward has run: the ranks are past their first step."""
         self._has_trained = True
 
-    def board(self) -> Board | None:
+    def board(self) -> RankStore | None:
         """The board of this job, None if it has one rank."""
-        self._known = find_board(self._name) or self._known
+        self._known = find_rank_store(self._name) or self._known
         return self._known
 
     @property
@@ -161,7 +161,7 @@ class Ranks:
     def leave(self, why: str) -> None:
         """This rank will not come to meetings: the others need not wait."""
         try:
-            board = find_board(self._name)
+            board = find_rank_store(self._name)
             if board is not None and not self.regions:
                 board.put(f"absent/{board.rank}", why.encode())
         except RuntimeError:
@@ -186,7 +186,7 @@ class Alone:
 class _OnBoard:
     """A meeting that has a place on the board."""
 
-    def __init__(self, ranks: Ranks, board: Board, place: str) -> None:
+    def __init__(self, ranks: Ranks, board: RankStore, place: str) -> None:
         self.ranks = ranks
         self.board = board
         self.place = place
@@ -204,12 +204,12 @@ class _OnBoard:
         try:
             decision = decide()
         except InfeasibleBudget as error:
-            self._put(Offer(None, (error.message, error.hint)))
+            self._put(PlanProposal(None, (error.message, error.hint)))
             raise
-        self._put(Offer(decision))
+        self._put(PlanProposal(decision))
         return decision
 
-    def _put(self, offer: Offer) -> None:
+    def _put(self, offer: PlanProposal) -> None:
         self.board.put(self.offer, zlib.compress(msgspec.json.encode(offer)))
 
     def take_offer(self, graph: Graph) -> Decision:
@@ -217,7 +217,7 @@ class _OnBoard:
         if not self.wait_for(self.offer, seconds=self.ranks.patience):
             raise self.refuse(f"no plan came within {self.ranks.patience:g} s")
         content = zlib.decompress(self.board.read(self.offer))
-        offer = msgspec.json.decode(content, type=Offer)
+        offer = msgspec.json.decode(content, type=PlanProposal)
         if offer.decision is None:
             message, hint = offer.infeasible or ("there is no plan", "see rank 0")
             raise InfeasibleBudget(message, hint=hint)
@@ -231,31 +231,31 @@ class _OnBoard:
             raise self.disagreement(self.read_verdict())
         return found
 
-    def read_verdict(self) -> Verdict:
+    def read_verdict(self) -> Agreement:
         """What the first rank to say has said; this rank says "unplanned" if none has."""
-        unanswered = Verdict(False, self.board.rank, "not all ranks have answered in time")
+        unanswered = Agreement(False, self.board.rank, "not all ranks have answered in time")
         return self._claim(unanswered)
 
     def refuse(self, why: str) -> Disagreement:
         """Say that the region is to be trained unplanned, for all ranks."""
-        verdict = Verdict(False, self.board.rank, why)
+        verdict = Agreement(False, self.board.rank, why)
         try:
             return self.disagreement(self._claim(verdict))
         except RuntimeError:
             return self.disagreement(verdict)  # the store is gone, the others will notice too
 
-    def _claim(self, verdict: Verdict) -> Verdict:
+    def _claim(self, verdict: Agreement) -> Agreement:
         found = self.board.claim(self.verdict, msgspec.json.encode(verdict).decode())
-        return msgspec.json.decode(found, type=Verdict)
+        return msgspec.json.decode(found, type=Agreement)
 
-    def disagreement(self, verdict: Verdict) -> Disagreement:
+    def disagreement(self, verdict: Agreement) -> Disagreement:
         return Disagreement(verdict.why, is_told=verdict.rank != self.board.rank)
 
 
 class FirstStep(_OnBoard):
     """A meeting of all ranks."""
 
-    def __init__(self, ranks: Ranks, board: Board) -> None:
+    def __init__(self, ranks: Ranks, board: RankStore) -> None:
         super().__init__(ranks, board, f"region {ranks.regions}")
         ranks.regions += 1
 
@@ -283,14 +283,14 @@ class FirstStep(_OnBoard):
         if found == absent:
             raise self.refuse(f"rank {rank}: {self.board.read(absent).decode()}")
 
-    def gather(self, own: Share) -> Needs:
+    def gather(self, own: RankReport) -> Needs:
         """What a plan has to respect on all ranks. Raises Disagreement if graphs differ."""
         deadline = time.monotonic() + self.ranks.timeout
         shares = [own]
         for rank in range(1, self.board.ranks):
             self.wait_for_rank(rank, max(0.0, deadline - time.monotonic()))
             content = self.board.read(self.share_of(rank))
-            shares.append(msgspec.json.decode(content, type=Share))
+            shares.append(msgspec.json.decode(content, type=RankReport))
         others = [rank for rank, share in enumerate(shares) if share.graph != own.graph]
         if others:
             raise self.refuse(
@@ -303,7 +303,7 @@ class FirstStep(_OnBoard):
         """Refuse for all ranks and all that is to come."""
         return self._remembered(super().refuse(why))
 
-    def disagreement(self, verdict: Verdict) -> Disagreement:
+    def disagreement(self, verdict: Agreement) -> Disagreement:
         """Another rank has refused, for all that is to come."""
         return self._remembered(super().disagreement(verdict))
 
@@ -314,7 +314,7 @@ class FirstStep(_OnBoard):
     def close(self) -> None:
         """Wait until all ranks can run the plan. Raises Disagreement if one cannot."""
         if self.board.count(f"{self.place}/accepted") == self.board.ranks:
-            self._claim(Verdict(True, self.board.rank))
+            self._claim(Agreement(True, self.board.rank))
         self.board.wait(self.verdict, seconds=self.ranks.timeout)
         verdict = self.read_verdict()
         if not verdict.planned:
@@ -324,7 +324,7 @@ class FirstStep(_OnBoard):
 class Later(_OnBoard):
     """A graph that is met after the first step, by this rank and perhaps by others."""
 
-    def __init__(self, ranks: Ranks, board: Board) -> None:
+    def __init__(self, ranks: Ranks, board: RankStore) -> None:
         super().__init__(ranks, board, "")
 
     def decision(self, graph: Graph, share: Bring, decide: Decide) -> Decision:
@@ -341,13 +341,13 @@ class Later(_OnBoard):
         """The others need not run it."""
 
 
-def bring(graph: str, device: torch.device) -> Share:
+def report_rank(graph: str, device: torch.device) -> RankReport:
     """What this rank brings for a graph of this hash, on `device`."""
     held = live_bytes(device)
     free = available_bytes(device, 0)
     if free is not None and device.type != "cuda":
         free //= _ranks_here()
-    return Share(
+    return RankReport(
         graph, held + pending_optimizer_bytes(device), None if free is None else free + held
     )
 
@@ -358,7 +358,7 @@ def _ranks_here() -> int:
     return max(1, int(ranks)) if ranks.isdecimal() else 1
 
 
-def needs(shares: Sequence[Share]) -> Needs:
+def needs(shares: Sequence[RankReport]) -> Needs:
     """What a plan made on the first rank has to respect so that it fits on all."""
     free = [share.free_bytes for share in shares if share.free_bytes is not None]
     most = max(share.resident_bytes for share in shares)

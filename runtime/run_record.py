@@ -9,9 +9,9 @@ from pathlib import Path
 from fastsa.cache.store import Store
 from fastsa.errors import StoreUnusable
 from fastsa.records.run import Run
-from fastsa.runtime.check import StepCheck
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.guard import Guard
+from fastsa.runtime.step_measurement import StepMeasurement
 
 
 class RunRecord:
@@ -40,7 +40,7 @@ class RunRecord:
         """The plan was stored once more, as one of the step that was recorded."""
         self.kept_plan = plan_id
 
-    def end(self, decision: Decision, check: StepCheck) -> None:
+    def end(self, decision: Decision, check: StepMeasurement) -> None:
         """The job has ended: store the run, if its plan is stored."""
         self.run = self._run(decision, check)
         if decision.plan_id is None:
@@ -49,7 +49,7 @@ class RunRecord:
             store.uses.end(self._used)
             self.guard.ran(store, store.add_run(self.run))
 
-    def _run(self, decision: Decision, check: StepCheck) -> Run:
+    def _run(self, decision: Decision, check: StepMeasurement) -> Run:
         return Run(
             schema="fastsa.run/1",
             created=datetime.now(UTC).isoformat(timespec="seconds"),

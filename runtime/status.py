@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from fastsa.runtime.check import StepCheck
 from fastsa.runtime.decision import Decision
+from fastsa.runtime.step_measurement import StepMeasurement
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     steps: int  # begun under fastsa so far
 
     @classmethod
-    def of(cls, decision: Decision, check: StepCheck | None) -> Status:
+    def of(cls, decision: Decision, check: StepMeasurement | None) -> Status:
         """Of the decision that predicts the peak, and of the steps so far."""
         return cls(
             state="provisional" if decision.is_provisional else "planned",

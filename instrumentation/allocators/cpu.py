@@ -18,7 +18,7 @@ from torch._C._profiler import _EventType, _RecordFunctionFast
 from fastsa.instrumentation.allocators.events import Event, locate
 from fastsa.instrumentation.garbage import no_collection
 from fastsa.instrumentation.kineto import Kineto
-from fastsa.instrumentation.storages import Deaths, live_storages
+from fastsa.instrumentation.storages import StorageFinalizers, live_storages
 
 _SPAN = "fastsa:"
 _GONE = "gone "
@@ -40,14 +40,14 @@ class CpuAllocator:
         self._kineto = Kineto(torch.device("cpu"))
         self._alive = alive
         self._sizes: dict[int, int] = {}
-        self._deaths: Deaths | None = None
+        self._deaths: StorageFinalizers | None = None
 
     def __enter__(self) -> Self:
         with no_collection():  # what would be collected between looking and tracing would be missed
             if self._alive:
                 device = torch.device("cpu")
                 self._sizes = {at: each.bytes for at, each in live_storages(device).items()}
-                self._deaths = Deaths(device, {}, self._gone)
+                self._deaths = StorageFinalizers(device, {}, self._gone)
             self._kineto.start()
         return self
 

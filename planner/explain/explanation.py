@@ -13,7 +13,7 @@ from fastsa.planner import _core
 from fastsa.planner.explain import kept, minimum, other_budgets, peak, recomputed
 from fastsa.planner.explain.kept import KeptValues
 from fastsa.planner.explain.minimum import Minimum
-from fastsa.planner.explain.order import Order
+from fastsa.planner.explain.order import RunOrder
 from fastsa.planner.explain.other_budgets import OtherBudget
 from fastsa.planner.explain.peak import Peak
 from fastsa.planner.explain.recomputed import Recomputed
@@ -84,8 +84,8 @@ def explain(graph: Graph, plan: Plan | None = None) -> Explanation:
     )  # the unplanned order and the minimum
     known = current(graph, plan) if plan else base
     planned = plan is not None and plan.status != "infeasible"
-    unplanned = Order(graph, base.sequence, base.segment_starts)
-    order = Order(graph, known.sequence, known.segment_starts) if planned else unplanned
+    unplanned = RunOrder(graph, base.sequence, base.segment_starts)
+    order = RunOrder(graph, known.sequence, known.segment_starts) if planned else unplanned
     return Explanation(
         graph=base.graph,
         graph_name=graph.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fastsa.planner.explain.groups import Group, Share, grouped, kind
-from fastsa.planner.explain.order import Lifetime, OpRun, Order
+from fastsa.planner.explain.order import Lifetime, OpRun, RunOrder
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class KeptValues(msgspec.Struct, frozen=True):
     by_kind: tuple[Group, ...]
 
 
-def of(order: Order) -> KeptValues:
+def of(order: RunOrder) -> KeptValues:
     """What an order keeps."""
     kept = [
         _kept(order, life, use) for life in order.lifetimes if (use := _crossing(order, life)) >= 0
@@ -43,13 +43,13 @@ def of(order: Order) -> KeptValues:
     return KeptValues(sum(each.bytes for each in kept), tuple(kept), _by_kind(kept))
 
 
-def _crossing(order: Order, life: Lifetime) -> int:
+def _crossing(order: RunOrder, life: Lifetime) -> int:
     """The first use in a later segment than the one of its birth; -1: none."""
     made_in = order.segment(life.birth)
     return next((use for use in life.uses if order.segment(use) > made_in), -1)
 
 
-def _kept(order: Order, life: Lifetime, use: int) -> Kept:
+def _kept(order: RunOrder, life: Lifetime, use: int) -> Kept:
     op = order.op(life.birth)
     return Kept(
         life.value, life.bytes, order.run(life.birth), order.run(use), op.recomputable, op.seconds

@@ -13,7 +13,7 @@ Role = Literal["read", "written", "workspace", "result"]
 When = Literal["while it runs first", "at the end of the step"]
 
 
-class Part(msgspec.Struct, frozen=True):
+class MinimumPart(msgspec.Struct, frozen=True):
     """Bytes that are there in every order; `result`: a graph output that is already made.
 
     `op` is the one that makes the value, or has the workspace, which has no `value`.
@@ -44,7 +44,7 @@ class Minimum(msgspec.Struct, frozen=True):
     module: str | None
     source: str | None
     when: When | None
-    parts: tuple[Part, ...]
+    parts: tuple[MinimumPart, ...]
 
 
 def of(graph: Graph, bytes: int, op: int) -> Minimum:
@@ -66,9 +66,9 @@ def of(graph: Graph, bytes: int, op: int) -> Minimum:
     )
 
 
-def _explained(graph: Graph, op: Op, bytes: int) -> tuple[When | None, tuple[Part, ...]]:
+def _explained(graph: Graph, op: Op, bytes: int) -> tuple[When | None, tuple[MinimumPart, ...]]:
     held = _Held(graph)
-    readings: tuple[tuple[When, list[Part]], ...] = (
+    readings: tuple[tuple[When, list[MinimumPart]], ...] = (
         ("while it runs first", held.while_running(op)),
         ("at the end of the step", held.at_the_end(op)),
     )
@@ -90,12 +90,12 @@ class _Held:
             segment.region: position for position, segment in enumerate(graph.segments)
         }
 
-    def while_running(self, op: Op) -> list[Part]:
+    def while_running(self, op: Op) -> list[MinimumPart]:
         """What `op` touches in its first run, and the results that can only be there already."""
         there = [value for value in self.results if self._last_run(value) < op.segment]
         return self._parts(op, there)
 
-    def at_the_end(self, op: Op) -> list[Part]:
+    def at_the_end(self, op: Op) -> list[MinimumPart]:
         """What `op` touches in the last run of all, when every result is there."""
         return self._parts(op, self.results)
 
@@ -106,7 +106,7 @@ class _Held:
             return op.segment
         return self.last_segment[self.graph.segments[op.segment].region]
 
-    def _parts(self, op: Op, there: list[int]) -> list[Part]:
+    def _parts(self, op: Op, there: list[int]) -> list[MinimumPart]:
         touched = [
             *self._values("read", (value for value in op.inputs if value not in there)),
             *self._values("written", (value for value in op.outputs if value not in there)),
@@ -114,7 +114,7 @@ class _Held:
         workspace = _part("workspace", op.workspace_bytes, None, op)
         return [*touched, *self._values("result", there), workspace]
 
-    def _values(self, role: Role, values: Iterable[int]) -> list[Part]:
+    def _values(self, role: Role, values: Iterable[int]) -> list[MinimumPart]:
         return [
             _part(role, self.graph.values[value].bytes, value, self.producer[value])
             for value in values
@@ -122,5 +122,5 @@ class _Held:
         ]
 
 
-def _part(role: Role, bytes: int, value: int | None, op: Op) -> Part:
-    return Part(role, bytes, value, op.id, op.target, op.module, op.source)
+def _part(role: Role, bytes: int, value: int | None, op: Op) -> MinimumPart:
+    return MinimumPart(role, bytes, value, op.id, op.target, op.module, op.source)

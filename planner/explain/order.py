@@ -47,7 +47,7 @@ class Lifetime(msgspec.Struct, frozen=True):
         return self.uses[later] if later < len(self.uses) else None
 
 
-class Order:
+class RunOrder:
     """A legal order; all bytes are those of the memory model in docs/formats.md."""
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from fastsa.planner.explain.groups import NOWHERE, Group, Share, grouped, layers
-from fastsa.planner.explain.order import Lifetime, OpRun, Order
+from fastsa.planner.explain.order import Lifetime, OpRun, RunOrder
 
 NEAR = 0.99  # of the peak
 
@@ -50,7 +50,7 @@ class Peak(msgspec.Struct, frozen=True):
     by_source: tuple[Group, ...]
 
 
-def of(order: Order) -> Peak:
+def of(order: RunOrder) -> Peak:
     """The peak of an order."""
     sizes = order.alive_bytes
     if not sizes:
@@ -93,7 +93,7 @@ def _workspace(label: str, bytes: int) -> list[Share]:
     return [Share(label, bytes, count=0)] if bytes else []
 
 
-def _value(order: Order, life: Lifetime, position: int) -> LiveValue:
+def _value(order: RunOrder, life: Lifetime, position: int) -> LiveValue:
     next_use = life.next_use(position)
     return LiveValue(
         life.value,
@@ -104,7 +104,7 @@ def _value(order: Order, life: Lifetime, position: int) -> LiveValue:
     )
 
 
-def _why(order: Order, life: Lifetime, position: int) -> Why:
+def _why(order: RunOrder, life: Lifetime, position: int) -> Why:
     if life.birth == position:
         return "written"
     if position in life.uses:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from fastsa.planner.explain.groups import NOWHERE, Group, Share, grouped, kind, layers
-from fastsa.planner.explain.order import Lifetime, OpRun, Order
+from fastsa.planner.explain.order import Lifetime, OpRun, RunOrder
 
 
 class Recomputation(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class Recomputed(msgspec.Struct, frozen=True):
     by_source: tuple[Group, ...]
 
 
-def of(order: Order) -> Recomputed:
+def of(order: RunOrder) -> Recomputed:
     """What an order runs again."""
     remade = _Remade(order)
     runs = {position: remade.recomputation(position) for position in order.recomputations}
@@ -82,7 +82,7 @@ def of(order: Order) -> Recomputed:
 class _Remade:
     """The lifetimes that begin at a recomputation."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: RunOrder) -> None:
         self.order = order
         self.made = defaultdict[int, list[Lifetime]](list)
         self.absent: set[tuple[int, int]] = set()

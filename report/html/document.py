@@ -13,7 +13,7 @@ from fastsa.report.html import header, page, planned, sections
 from fastsa.report.html.markup import element, joined
 from fastsa.report.html.planned import PlannedStep
 from fastsa.report.html.section import Section
-from fastsa.report.html.subject import Subject
+from fastsa.report.html.subject import PageSubject
 from fastsa.report.levels import Levels
 from fastsa.report.profile import ProfileReport
 
@@ -30,13 +30,13 @@ def check(path: Path) -> None:
         )
 
 
-def write(subject: Subject, path: Path) -> None:
+def write(subject: PageSubject, path: Path) -> None:
     """Write the page, whole or not at all. Raises like `check` and `render`, and FastsaError."""
     check(path)
     files.write(path, render(subject).encode())
 
 
-def render(subject: Subject) -> str:
+def render(subject: PageSubject) -> str:
     """The page. Raises BadInput for a plan that is not legal for the graph of the step."""
     report = profile.summarize(subject.id, subject.profile, top=ROWS)
     known = levels.of(subject.profile.timeline)
@@ -49,7 +49,7 @@ def render(subject: Subject) -> str:
     return page.write(f"{report.model}, fastsa profile {text.of_id(report.id)}", body, drawn)
 
 
-def _planned(subject: Subject, known: Levels) -> PlannedStep | None:
+def _planned(subject: PageSubject, known: Levels) -> PlannedStep | None:
     if subject.use is None:
         return None
     if subject.graph is None:
@@ -63,7 +63,7 @@ def _planned(subject: Subject, known: Levels) -> PlannedStep | None:
 
 
 def _sections(
-    subject: Subject, report: ProfileReport, known: Levels, after: PlannedStep | None
+    subject: PageSubject, report: ProfileReport, known: Levels, after: PlannedStep | None
 ) -> Iterator[Section]:
     whole = subject.profile.timeline
     if whole.allocations and whole.events:

@@ -8,7 +8,7 @@ from fastsa.report import text
 from fastsa.report.html import tables
 from fastsa.report.html.markup import Markup, element
 from fastsa.report.html.planned import PlannedStep
-from fastsa.report.html.subject import PlanUse, Subject
+from fastsa.report.html.subject import PageSubject, PlanUse
 from fastsa.report.profile import ProfileReport
 
 
@@ -27,7 +27,7 @@ def incomplete(report: ProfileReport) -> Markup | None:
     )
 
 
-def of(report: ProfileReport, planned: PlannedStep | None, subject: Subject) -> Markup:
+def of(report: ProfileReport, planned: PlannedStep | None, subject: PageSubject) -> Markup:
     """Which step this is, and the key numbers."""
     toggle = element(
         "button", "Dark", type="button", id="theme", aria_label="switch between dark and light"

@@ -8,7 +8,7 @@ import msgspec
 
 from fastsa.errors import BadInput
 from fastsa.planner.explain import explanation
-from fastsa.planner.explain.order import Order
+from fastsa.planner.explain.order import RunOrder
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.report.levels import Levels
@@ -25,7 +25,7 @@ class Running(msgspec.Struct, frozen=True):
 class PlannedStep(msgspec.Struct, frozen=True):
     """A plan's memory, predicted; bytes are the whole process's."""
 
-    order: Order
+    order: RunOrder
     plan: Plan
     resident_bytes: int
     running: tuple[Running, ...]
@@ -56,7 +56,7 @@ def of(
         raise BadInput(
             "this plan has no order to draw: its budget cannot be met", hint="plan a larger budget"
         )
-    order = Order(graph, known.sequence, known.segment_starts)
+    order = RunOrder(graph, known.sequence, known.segment_starts)
     start, end = _window(levels)
     spent = graph.base_seconds or 1.0
     scale = (end - start) / spent
@@ -73,7 +73,7 @@ def _window(levels: Levels) -> tuple[float, float]:
     return spans[0].start, spans[-1].end
 
 
-def _running(order: Order, start: float, scale: float, resident: int) -> Iterator[Running]:
+def _running(order: RunOrder, start: float, scale: float, resident: int) -> Iterator[Running]:
     passed = 0.0
     for position, (size, seconds) in enumerate(zip(order.alive_bytes, order.seconds, strict=True)):
         yield Running(start + passed * scale, resident + size, position)

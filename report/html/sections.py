@@ -13,7 +13,7 @@ from fastsa.report.html import figures, peak_tree, tables, timeline_figure
 from fastsa.report.html.markup import Markup, element, joined
 from fastsa.report.html.planned import PlannedStep
 from fastsa.report.html.section import Section, plot, section
-from fastsa.report.layout import Facts
+from fastsa.report.layout import PageFacts
 from fastsa.report.levels import Levels
 from fastsa.report.profile import ProfileReport
 
@@ -186,6 +186,6 @@ def origin(report: ProfileReport) -> Section:
         ),
         ("profile", text.of_id(report.id)),
     ]
-    facts = tables.facts(Facts("The recording", pairs))
+    facts = tables.facts(PageFacts("The recording", pairs))
     regions = tables.of_table(profile_tables.regions(report))
     return section("about", "About this profile", "How these numbers came about.", facts, regions)

@@ -20,7 +20,7 @@ class PlanUse(msgspec.Struct, frozen=True):
     runs: Sequence[Run] = ()
 
 
-class Subject(msgspec.Struct, frozen=True):
+class PageSubject(msgspec.Struct, frozen=True):
     """A profile with its id; `curve`: the plans of a curve of its graph, highest budget first."""
 
     id: str

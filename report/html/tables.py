@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from fastsa.records.timeline import CATEGORIES
 from fastsa.report.html.markup import Markup, element, joined
-from fastsa.report.layout import Facts, Table
+from fastsa.report.layout import PageFacts, Table
 
 VISIBLE = 8  # rows; the others are a click away
 _MARKS = ">?|"
@@ -45,7 +45,7 @@ def tag(origin: str) -> Markup:
     return element("span", origin, class_="tag predicted" if "predicted" in origin else "tag")
 
 
-def facts(part: Facts) -> Markup:
+def facts(part: PageFacts) -> Markup:
     """Names and values."""
     pairs = [
         joined(element("dt", name), element("dd", value)) for name, value in part.pairs if value

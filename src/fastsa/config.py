@@ -38,7 +38,7 @@ class Setting(NamedTuple):
         return "FASTSA_" + self.name.upper().replace(".", "_")
 
 
-class Value(NamedTuple):
+class SettingValue(NamedTuple):
     """What counts, and where it is from: a file, a variable, or the default."""
 
     value: Any
@@ -175,7 +175,7 @@ def project_file() -> Path | None:
     return None
 
 
-def effective() -> dict[str, Value]:
+def effective() -> dict[str, SettingValue]:
     """Every setting's value. Raises BadInput for what cannot be understood, and says where."""
     user, project = user_file(), project_file()
     of_user = _file(user, _parsed(user), is_project=False) if user else {}
@@ -183,7 +183,7 @@ def effective() -> dict[str, Value]:
     if project:
         tables = _table(_parsed(project), "tool", project)
         of_project = _file(project, _table(tables, "fastsa", project), is_project=True)
-    found = {each.name: Value(each.default, DEFAULT) for each in SETTINGS}
+    found = {each.name: SettingValue(each.default, DEFAULT) for each in SETTINGS}
     return found | of_user | of_project | _environment()
 
 
@@ -216,7 +216,7 @@ def of_commands() -> dict[str, dict[str, Any]]:
     }
 
 
-def user_value(name: str) -> Value:
+def user_value(name: str) -> SettingValue:
     """The value of a setting that is the user's alone. Raises BadInput."""
     setting = _BY_NAME[name]
     text = os.environ.get(setting.variable)
@@ -224,17 +224,17 @@ def user_value(name: str) -> Value:
         return _read(name, text, setting.variable)
     user = user_file()
     of_user = _file(user, _parsed(user), is_project=False) if user else {}
-    return of_user.get(name, Value(setting.default, DEFAULT))
+    return of_user.get(name, SettingValue(setting.default, DEFAULT))
 
 
-def _environment() -> dict[str, Value]:
+def _environment() -> dict[str, SettingValue]:
     given = {each.name: os.environ.get(each.variable, "") for each in SETTINGS}
     return {
         name: _read(name, text, _BY_NAME[name].variable) for name, text in given.items() if text
     }
 
 
-def _file(path: Path, given: Mapping[str, Any], *, is_project: bool) -> dict[str, Value]:
+def _file(path: Path, given: Mapping[str, Any], *, is_project: bool) -> dict[str, SettingValue]:
     found = {}
     for name, value in _flat(given).items():
         setting = _BY_NAME.get(name)
@@ -258,9 +258,9 @@ def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _read(name: str, given: Any, source: str) -> Value:
+def _read(name: str, given: Any, source: str) -> SettingValue:
     try:
-        return Value(_BY_NAME[name].read(given), source)
+        return SettingValue(_BY_NAME[name].read(given), source)
     except (ValueError, BadInput) as error:
         why = error.message if isinstance(error, BadInput) else str(error)
         where = "" if source == _BY_NAME[name].variable else f" {name}"

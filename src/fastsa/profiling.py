@@ -48,9 +48,9 @@ class Profiled:
         """
         if html is not None:
             from fastsa.report.html import document
-            from fastsa.report.html.subject import Subject
+            from fastsa.report.html.subject import PageSubject
 
-            document.write(Subject(self.profile.id(), self.profile), Path(html))
+            document.write(PageSubject(self.profile.id(), self.profile), Path(html))
             return
         from fastsa.report import profile, profile_text, terminal
 

@@ -24,12 +24,12 @@ def break_(module: str, name: str) -> None:
 
 
 BROKEN = {
-    "planner": ("fastsa.runtime.decider", "plan"),
+    "planner": ("fastsa.runtime.selector", "plan"),
     "solver": ("fastsa.planner.solve", "_core.solve"),
-    "validator": ("fastsa.runtime.decider", "validate"),
-    "timing": ("fastsa.runtime.subject", "measure"),
+    "validator": ("fastsa.runtime.selector", "validate"),
+    "timing": ("fastsa.runtime.plan_request", "measure"),
     "partition": ("fastsa.runtime.partition", "_check_order"),
-    "recorder": ("fastsa.runtime.check", "recorder"),
+    "recorder": ("fastsa.runtime.step_measurement", "recorder"),
     "dynamo": ("torch._dynamo.symbolic_convert", "InstructionTranslator.run"),
     "aot": ("torch._functorch.aot_autograd", "prepare_aot_module_simplified"),
 }

@@ -18,8 +18,8 @@ WHAT = sys.argv[1]
 STEPS = 8
 SCHEDULE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.6, 0.12)  # with these eager and compiled are the same
 PLACES = {
-    "measured": ("fastsa.runtime.subject", "measure"),
-    "planned": ("fastsa.runtime.decider", "plan"),
+    "measured": ("fastsa.runtime.plan_request", "measure"),
+    "planned": ("fastsa.runtime.selector", "plan"),
     "partitioned": ("fastsa.runtime.partition", "_check_order"),
 }
 MARK = 0

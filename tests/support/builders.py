@@ -6,7 +6,7 @@ from fastsa.cache.keys import PlanKey
 from fastsa.planner.graph import Graph, Op, Segment, Value
 from fastsa.planner.plan import Plan, Planner, Status
 from fastsa.records.margin import Margin
-from fastsa.records.profile import Profile, Region, Saved
+from fastsa.records.profile import MeasuredRegion, Profile, Saved
 from fastsa.records.run import Run
 from fastsa.records.timeline import CATEGORIES, PHASES, Allocation, Site, Timeline
 from fastsa.records.verdict import Verdict
@@ -155,7 +155,7 @@ def profile(
         step_seconds=0.25,
         timeline=blocks,
         saved=(Saved("AddmmBackward0", "mat1", 4 * KIB, (8, 16), "float32", False),),
-        regions=tuple(Region(captured(each), each) for each in measured),
+        regions=tuple(MeasuredRegion(captured(each), each) for each in measured),
     )
 
 

@@ -16,7 +16,7 @@ from support.paths import INSTALLED
 from support.sandbox import environment, with_scripts
 
 HANG_SECONDS = 120.0
-NO_STATUS = protocol.Status(0, "", "", 0.0, 0, {})
+NO_STATUS = protocol.DaemonStatus(0, "", "", 0.0, 0, {})
 
 
 def wait_for(true: Callable[[], object]) -> None:
@@ -102,10 +102,10 @@ class Daemons:
         """What `fastsa ARGUMENTS` does, in this process."""
         return run_in_process(self.store, *arguments, XDG_RUNTIME_DIR=str(self.runtime))
 
-    def status(self) -> protocol.Status:
+    def status(self) -> protocol.DaemonStatus:
         """What the daemon says of itself."""
         answer = client.ask(self.store, protocol.AskStatus())
-        return answer if isinstance(answer, protocol.Status) else NO_STATUS
+        return answer if isinstance(answer, protocol.DaemonStatus) else NO_STATUS
 
     def end(self) -> None:
         """End all, and their workers."""

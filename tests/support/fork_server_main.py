@@ -35,7 +35,7 @@ MODULES = (
     "fastsa.report.recorded",
     "fastsa.runtime.dynamo_backend",
     "fastsa.runtime.launch",
-    "fastsa.runtime.observer",
+    "fastsa.runtime.equivalence.observer",
     "fastsa.runtime.ranks",
     "sqlite_utils",
     "torch._dynamo",

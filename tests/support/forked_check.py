@@ -15,13 +15,14 @@ from typing import IO, Any, NoReturn
 from fork_server_main import run
 
 from fastsa.cli.main import main
-from fastsa.runtime import observed, script_check
+from fastsa.runtime.equivalence import check as script_check
+from fastsa.runtime.equivalence import worker as observed
 
 
 def start(
     command: Sequence[Any], *, env: Mapping[str, str], stdout: IO[bytes], **more: Any
 ) -> subprocess.CompletedProcess[bytes]:
-    """What `subprocess.run` does with `python -m fastsa.runtime.observed ASSIGNMENT`."""
+    """What `subprocess.run` does with `python -m fastsa.runtime.equivalence.worker ASSIGNMENT`."""
     *_, module, assignment = command
     assert module == observed.__name__
     child = os.fork()

@@ -11,13 +11,13 @@ from typing import TypeVar
 import pytest
 import torch.distributed as dist
 
-from fastsa.instrumentation.rank_store import Board
+from fastsa.instrumentation.rank_store import RankStore
 
 T = TypeVar("T")
 HANG_SECONDS = 120.0
 
 
-class _InTurn(Board):
+class _InTurn(RankStore):
     """A board of ranks that take turns: a rank has its turn until it waits for another."""
 
     turn: threading.Lock
@@ -41,17 +41,17 @@ class RankThreads:
         self, count: int, monkeypatch: pytest.MonkeyPatch, *, in_turn: bool = False
     ) -> None:
         store = dist.HashStore()
-        kind = _InTurn if in_turn else Board
+        kind = _InTurn if in_turn else RankStore
         self.boards = [kind(store, "test", rank=rank, ranks=count) for rank in range(count)]
         self._turn: AbstractContextManager[object] = nullcontext()
         if in_turn:
             self._turn = _InTurn.turn = threading.Lock()
         self._here = threading.local()
         for module in ("fastsa.runtime.ranks", "fastsa.instrumentation.synchronized_stop"):
-            monkeypatch.setattr(f"{module}.find_board", self._find_board)
+            monkeypatch.setattr(f"{module}.find_rank_store", self._find_board)
 
-    def _find_board(self, name: str) -> Board | None:
-        board: Board | None = getattr(self._here, "board", None)
+    def _find_board(self, name: str) -> RankStore | None:
+        board: RankStore | None = getattr(self._here, "board", None)
         return board
 
     @property

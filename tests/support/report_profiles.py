@@ -9,10 +9,10 @@ from fastsa.records.profile import (
     DeviceSample,
     DeviceUse,
     Fragmentation,
+    MeasuredRegion,
     NodeTime,
     OpTime,
     Profile,
-    Region,
     Saved,
     StepPart,
 )
@@ -231,7 +231,7 @@ def full(
         step_seconds=0.75 * whole.seconds,
         timeline=whole,
         saved=_saved(whole),
-        regions=(Region(builders.captured(measured), measured),),
+        regions=(MeasuredRegion(builders.captured(measured), measured),),
         allocator_peak_bytes=whole.peak_bytes - 3 * MIB,
         recorded_seconds=whole.seconds,
         step_parts=(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
@@ -89,3 +91,49 @@ def test_a_walk_is_short_and_never_comes_back(
         text = (ROOT / path).read_text("utf-8")
         for part in name.split("."):
             assert re.search(rf"(def|class|[\w>]) {part}\b", text), (path, name)
+
+
+# The same class in the words of two frameworks.
+SAME_ON_PURPOSE = {"FastsaCallback"}
+MOST_ATTRIBUTES, MOST_METHODS = 15, 20
+WHY = "large because"  # says the docstring of one that has more
+
+
+def classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    for module, path in GRAPH.modules.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                yield module, node
+
+
+def attributes(node: ast.ClassDef) -> set[str]:
+    """What a class declares, and what its methods set."""
+    declared = [each.target for each in node.body if isinstance(each, ast.AnnAssign)]
+    names = {target.id for target in declared if isinstance(target, ast.Name)}
+    return names | {
+        each.attr
+        for each in ast.walk(node)
+        if isinstance(each, ast.Attribute)
+        and isinstance(each.ctx, ast.Store)
+        and isinstance(each.value, ast.Name)
+        and each.value.id == "self"
+    }
+
+
+def test_a_public_name_is_of_one_class() -> None:
+    places = defaultdict(list)
+    for module, node in classes():
+        if not node.name.startswith("_") and node.name not in SAME_ON_PURPOSE:
+            places[node.name].append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def test_no_class_has_many_jobs() -> None:
+    """A record of the store or of a report may have as many fields as it has facts."""
+    for module, node in classes():
+        is_record = any("Struct" in ast.unparse(base) for base in node.bases)
+        methods = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+        fields = set() if is_record else attributes(node)
+        is_large = len(methods) > MOST_METHODS or len(fields) > MOST_ATTRIBUTES
+        if is_large:
+            assert WHY in (ast.get_docstring(node) or ""), (module, node.name)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fastsa.cache.starts import Starts
+from fastsa.cache.compile_cache_index import CompileCacheIndex
 from fastsa.cache.store import Store
 from fastsa.planner.budget import parse
 from fastsa.records.margin import Margin
@@ -60,7 +60,9 @@ def latest(sandbox: CliSandbox) -> Run:
 @pytest.mark.nightly
 def test_a_step_that_is_recorded_as_it_was_needs_no_margin(sandbox: CliSandbox) -> None:
     trained(sandbox, 0)
-    shutil.rmtree(Starts(sandbox.place).folder)  # else the region is not traced, and not recorded
+    shutil.rmtree(
+        CompileCacheIndex(sandbox.place).folder
+    )  # else the region is not traced, and not recorded
     (line,) = warnings_of(trained(sandbox, 6))
     assert "above the predicted one: the next start plans the step as it was recorded" in line
     assert margins(sandbox.place) == []

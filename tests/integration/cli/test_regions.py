@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from fastsa.cache.store import Store
+from fastsa.planner.shared_regions import calls_run_alike, shared_regions
 from fastsa.planner.step import region_names
-from fastsa.planner.tied import is_tied, tied_names
 from fastsa.records.run import Run
 from support.fork_server import Done
 from support.sandbox import CliSandbox, steps
@@ -74,7 +74,7 @@ def test_calls_of_one_piece_run_alike(trained: Trained) -> None:
         plan = store.plan(store.list_items("plan")[0].id)
         graph = store.known_graph(plan.graph)
     assert any(region_names(graph))
-    assert is_tied(graph, plan)
+    assert calls_run_alike(graph, plan)
 
 
 @pytest.mark.promise("step-seen")
@@ -96,7 +96,7 @@ def test_a_step_that_nobody_knows_is_seen_first(sandbox: CliSandbox, way: str) -
     assert run.measured_peak_bytes == pytest.approx(run.predicted_peak_bytes, rel=0.02)
     with Store.open(sandbox.place) as store:
         graph = store.known_graph(store.plan(run.plan).graph)
-    assert (way in ("calls", "gan")) == bool(tied_names(graph))
+    assert (way in ("calls", "gan")) == bool(shared_regions(graph))
 
 
 @pytest.mark.promise("step-stored")

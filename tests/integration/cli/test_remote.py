@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from fastsa.cache import integrity
-from fastsa.cache.shared import PLANS, SharedPlan
+from fastsa.cache.remote_plans import PLANS, SharedPlan
 from support.fork_server import Done
 from support.paths import SCRIPTS
 from support.sandbox import CliSandbox, steps

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastsa.capture.minimum_budget import Call, minimum_budget
+from fastsa.capture.minimum_budget import ModelCall, minimum_budget
 from fastsa.instrumentation.allocators.cupy import CupyAllocator, share_pool
 from fastsa.instrumentation.allocators.cupy import live_bytes as cupy_bytes
 from fastsa.instrumentation.allocators.events import net, peak_delta
@@ -134,7 +134,7 @@ class TestOutOfMemory:
         assert seen.peak_bytes == live_bytes(DEVICE)
         assert any(seen.site(block).category == "activation" for block in seen.allocations)
         before = torch.cuda.memory_allocated(DEVICE)
-        found = minimum_budget(model, Call.of([x], {}), 0)
+        found = minimum_budget(model, ModelCall.of([x], {}), 0)
         assert found.bytes, found.missing
         assert torch.cuda.memory_allocated(DEVICE) == before
         del y

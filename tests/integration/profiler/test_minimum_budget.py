@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._dynamo import eval_frame
 from torch.nn import functional as F
 
-from fastsa.capture.minimum_budget import Call, MinimumBudget, minimum_budget
+from fastsa.capture.minimum_budget import MinimumBudget, ModelCall, minimum_budget
 from scripts.tiny import Net
 
 MIB = 2**20
@@ -48,7 +48,7 @@ def state_of(module: nn.Module) -> dict[str, Any]:
 
 
 def of(module: nn.Module, *args: Any, resident: int = 0, **kwargs: Any) -> MinimumBudget:
-    return minimum_budget(module, Call.of(args, kwargs), resident)
+    return minimum_budget(module, ModelCall.of(args, kwargs), resident)
 
 
 def measured_peak(step: Callable[[], object]) -> int:
@@ -88,8 +88,8 @@ class TestAnswer:
         """Half as many bytes a number, although the tracing happens outside of autocast."""
         net, x = Net(), torch.randn(8192, 128)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            call = Call.of([x], {})
-        half, full = (minimum_budget(net, each, 0).bytes for each in (call, Call.of([x], {})))
+            call = ModelCall.of([x], {})
+        half, full = (minimum_budget(net, each, 0).bytes for each in (call, ModelCall.of([x], {})))
         assert half
         assert full
         assert half < 0.85 * full
@@ -194,7 +194,7 @@ class TestMissing:
 class TestCall:
     def test_made_again(self) -> None:
         x = torch.randn(6, 4).t()
-        args, kwargs = Call.of(
+        args, kwargs = ModelCall.of(
             [x, [3, "a"]], {"mask": torch.zeros(2, dtype=torch.bool)}
         ).arguments()
         assert (args[0].shape, args[0].stride()) == (x.shape, x.stride())
@@ -212,14 +212,14 @@ class TestCall:
         ids=["plain", "half", "expanded", "empty"],
     )
     def test_bytes(self, tensor: Tensor, size: int) -> None:
-        assert Call.of([tensor], {}).bytes == size
+        assert ModelCall.of([tensor], {}).bytes == size
 
     def test_keeps_no_tensor(self) -> None:
         import weakref
 
         x = torch.randn(3)
         gone = weakref.ref(x)
-        call = Call.of([x], {"y": x})
+        call = ModelCall.of([x], {"y": x})
         del x
         assert gone() is None
         assert call.bytes == 24

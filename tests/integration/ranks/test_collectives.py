@@ -17,7 +17,7 @@ from fastsa.capture.data_parallel import computed, in_one_piece, is_sharded
 from fastsa.capture.joint_graph import Capture, capture
 from fastsa.capture.op_timing import measure
 from fastsa.capture.region import Modules, Region, compile_region
-from fastsa.instrumentation.rank_store import find_board
+from fastsa.instrumentation.rank_store import find_rank_store
 from fastsa.runtime.partition import partition
 from support.random_plans import random_plan
 
@@ -120,4 +120,4 @@ def test_what_data_parallelism_wraps(one_rank: None) -> None:
 
 
 def test_a_rank_that_is_alone_has_no_board(one_rank: None) -> None:
-    assert find_board("job") is None
+    assert find_rank_store("job") is None

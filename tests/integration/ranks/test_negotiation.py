@@ -159,7 +159,7 @@ def ranks(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Iterator[Ranks]:
-    monkeypatch.setattr("fastsa.runtime.decider.solve", solve_briefly)
+    monkeypatch.setattr("fastsa.runtime.selector.solve", solve_briefly)
     count = getattr(request, "param", 2)
     made = Ranks(RankThreads(count, monkeypatch, in_turn=True), joints, tmp_path)
     yield made
@@ -201,7 +201,7 @@ class TestUnplanned:
         assert ranks.is_unplanned("rank 1: its script has ended")
 
     def test_the_planner_fails(self, ranks: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("fastsa.runtime.decider.solve", on_purpose)  # only rank 0 has it run
+        monkeypatch.setattr("fastsa.runtime.selector.solve", on_purpose)  # only rank 0 has it run
         ranks.all_meet()
         assert ranks.is_unplanned("rank 0: RuntimeError: on purpose")
 

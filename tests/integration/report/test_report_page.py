@@ -12,7 +12,7 @@ import pytest
 
 from fastsa.planner import curve, solve
 from fastsa.report.html import document
-from fastsa.report.html.subject import PlanUse, Subject
+from fastsa.report.html.subject import PageSubject, PlanUse
 from support import report_profiles as profiles
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -55,10 +55,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plans = curve.curve(graph, points=4, iterations=500, time_limit=None).plans
     evil = profiles.full(3, model=profiles.EVIL, evil=EVIL_MODULE)
     for name, subject in {
-        "whole": Subject(whole.id(), whole, PlanUse("ab" * 32, plan), plans),
-        "evil": Subject(evil.id(), evil),
-        "broken": Subject("0" * 64, profiles.broken()),
-        "untimed": Subject("0" * 64, profiles.untimed()),
+        "whole": PageSubject(whole.id(), whole, PlanUse("ab" * 32, plan), plans),
+        "evil": PageSubject(evil.id(), evil),
+        "broken": PageSubject("0" * 64, profiles.broken()),
+        "untimed": PageSubject("0" * 64, profiles.untimed()),
     }.items():
         document.write(subject, place / f"{name}.html")
     return place

@@ -20,11 +20,11 @@ from torch.optim import optimizer as optim
 from fastsa.errors import InfeasibleBudget
 from fastsa.instrumentation.module_hooks import RootCalls
 from fastsa.planner.budget import parse
+from fastsa.runtime.equivalence.trace import Assignment, Mode
+from fastsa.runtime.equivalence.worker import ObservedLaunch
 from fastsa.runtime.job import Host, Job
 from fastsa.runtime.launch import Launch
-from fastsa.runtime.observed import Observed
 from fastsa.runtime.settings import Settings
-from fastsa.runtime.trace import Assignment, Mode
 from support.paths import SCRIPTS
 
 WATCHED: dict[str, Callable[[], Any]] = {
@@ -151,7 +151,7 @@ def test_check(tmp_path: Path, mode: Mode) -> None:
         best_effort=False,
         store=str(tmp_path / "s.db"),
     )
-    trace = Observed(task).observe()
+    trace = ObservedLaunch(task).observe()
     assert len(trace.steps) == 2
     assert bool(trace.ops) == (mode != "eager")
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastsa.cache.starts import Start, Starts
+from fastsa.cache.compile_cache_index import CompileCacheEntry, CompileCacheIndex
 from support.fork_server import ONE_THREAD, ForkServer
 from support.paths import SUPPORT, TESTS
 from support.sandbox import environment
@@ -63,11 +63,11 @@ class Place:
 
     def records(self) -> list[Path]:
         """What we keep of it."""
-        return list(Starts(self.store).folder.iterdir())
+        return list(CompileCacheIndex(self.store).folder.iterdir())
 
-    def change(self, change: Callable[[Start], Start]) -> None:
+    def change(self, change: Callable[[CompileCacheEntry], CompileCacheEntry]) -> None:
         for record in self.records():
-            start = msgspec.json.decode(record.read_bytes(), type=Start)
+            start = msgspec.json.decode(record.read_bytes(), type=CompileCacheEntry)
             record.write_bytes(msgspec.json.encode(change(start)))
 
 
@@ -162,12 +162,12 @@ def test_a_damaged_record_is_traced(first: dict[str, Any], place: Place) -> None
     assert second["bits"] == first["bits"]
 
 
-def start_of(place: Place) -> Start:
+def start_of(place: Place) -> CompileCacheEntry:
     (record,) = place.records()
-    return msgspec.json.decode(record.read_bytes(), type=Start)
+    return msgspec.json.decode(record.read_bytes(), type=CompileCacheEntry)
 
 
-def swapped(start: Start) -> Start:
+def swapped(start: CompileCacheEntry) -> CompileCacheEntry:
     tokens = dict(zip(start.tokens, reversed(start.tokens.values()), strict=True))
     return msgspec.structs.replace(start, tokens=tokens)
 

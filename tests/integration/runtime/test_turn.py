@@ -16,7 +16,7 @@ import pytest
 
 from fastsa.cache import owner
 from fastsa.cache.store import Store
-from fastsa.runtime.turn import Turn
+from fastsa.runtime.plan_lease import PlanLease
 from support import builders
 from support.paths import INSTALLED
 from support.sandbox import CliSandbox, with_scripts
@@ -26,7 +26,7 @@ PATIENCE = 120.0  # seconds: nothing here takes as long
 FORK = multiprocessing.get_context("fork")
 
 
-class Watched(Turn):
+class Watched(PlanLease):
     """Says when it begins to wait."""
 
     def __init__(self, *arguments: Any, waits: Callable[[], object]) -> None:
@@ -41,7 +41,7 @@ class Watched(Turn):
 
 def hold(path: Path, pipe: Connection) -> None:
     """Be at the plan until the other end of the pipe is used or closed."""
-    with Store.open(path) as store, Turn(store, KEY, 1000, PATIENCE):
+    with Store.open(path) as store, PlanLease(store, KEY, 1000, PATIENCE):
         pipe.send("begun")
         pipe.poll(None)
 
@@ -88,7 +88,7 @@ def test_it_waits_for_whoever_is_at_it(path: Path) -> None:
 
 
 def test_another_budget_is_another_plan(path: Path) -> None:
-    with holder(path), Store.open(path) as store, Turn(store, KEY, 2000, PATIENCE) as turn:
+    with holder(path), Store.open(path) as store, PlanLease(store, KEY, 2000, PATIENCE) as turn:
         assert not turn.has_waited
 
 
@@ -96,7 +96,7 @@ def test_another_budget_is_another_plan(path: Path) -> None:
 def test_the_dead_are_not_waited_for(path: Path) -> None:
     with holder(path) as other:
         other.kill()
-        with Store.open(path) as store, Turn(store, KEY, 1000, PATIENCE) as turn:
+        with Store.open(path) as store, PlanLease(store, KEY, 1000, PATIENCE) as turn:
             assert not turn.has_waited
             (request,) = store.requests.latest()
             assert request.owner == owner.current()
@@ -105,7 +105,7 @@ def test_the_dead_are_not_waited_for(path: Path) -> None:
 def test_no_longer_than_the_other_may_plan(path: Path) -> None:
     """It goes on although the other is still at it."""
     with holder(path) as other, Store.open(path) as store:
-        with Turn(store, KEY, 1000, 0.0) as turn:
+        with PlanLease(store, KEY, 1000, 0.0) as turn:
             assert turn.has_waited
             assert other.process.is_alive()
         (request,) = store.requests.latest()
@@ -114,9 +114,9 @@ def test_no_longer_than_the_other_may_plan(path: Path) -> None:
 
 def test_how_it_ended_is_kept(path: Path) -> None:
     with Store.open(path) as store:
-        with Turn(store, KEY, 1000, 1) as turn:
+        with PlanLease(store, KEY, 1000, 1) as turn:
             turn.plan_id = "cd" * 32
-        with pytest.raises(ZeroDivisionError), Turn(store, KEY, 2000, 1):
+        with pytest.raises(ZeroDivisionError), PlanLease(store, KEY, 2000, 1):
             raise ZeroDivisionError("no")
         ended = {each.budget_bytes: each for each in store.requests.latest()}
     assert (ended[1000].state, ended[1000].plan) == ("planned", "cd" * 32)

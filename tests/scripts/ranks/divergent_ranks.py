@@ -31,7 +31,7 @@ def break_here(how: str) -> None:
     if how == "store" and RANK == 1:
         os.environ["FASTSA_STORE"] = "/dev/null/store.db"
     if how == "planner" and RANK == 0:
-        sys.modules["fastsa.runtime.decider"].plan = fails
+        sys.modules["fastsa.runtime.selector"].plan = fails
     if how == "partition" and RANK == 1:
         sys.modules["fastsa.runtime.planned_region"].partition = fails
 

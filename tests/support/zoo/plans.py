@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fastsa.capture.joint_graph import BACKWARD, FORWARD, Capture
 from fastsa.planner.plan import Plan
 from fastsa.planner.solve import plan
-from fastsa.runtime.decider import base_plan
+from fastsa.runtime.selector import base_plan
 from support.random_plans import measured, random_plan
 
 Choose = Callable[[Capture], Plan]

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fastsa.cache.agenda import Worth
+from fastsa.cache.background_candidates import Worth
 from fastsa.cache.keys import PlanKey, bare
 from fastsa.cache.records import now
 from fastsa.cache.requests import Request

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fastsa.cache import integrity
 from fastsa.cache.keys import PlanKey
 from fastsa.cache.remote import Remote, Unreachable, shown
-from fastsa.cache.shared import GRAPHS, PLANS, Shared, SharedGraph, SharedPlan
+from fastsa.cache.remote_plans import GRAPHS, PLANS, RemotePlans, SharedGraph, SharedPlan
 from fastsa.cache.store import Store
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
@@ -52,8 +52,8 @@ class Place:
         self.folder = Path(self.url)
         self.store = Store.open(folder / "store.db")
 
-    def shared(self, patience: float | None = 20.0) -> Shared:
-        return Shared(Remote(self.url, patience))
+    def shared(self, patience: float | None = 20.0) -> RemotePlans:
+        return RemotePlans(Remote(self.url, patience))
 
     def push(self, *plans: Plan, in_curve: bool = False) -> list[Path]:
         """Let others have a graph and plans. The files of the plans."""
@@ -189,7 +189,7 @@ class TestDamage:
 
     def test_too_large(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         (file,) = place.push(planned(0.7))
-        monkeypatch.setattr("fastsa.cache.shared.MOST_BYTES", file.stat().st_size - 1)
+        monkeypatch.setattr("fastsa.cache.remote_plans.MOST_BYTES", file.stat().st_size - 1)
         with pytest.raises(Unreachable, match="more than"):
             place.fetch()
 

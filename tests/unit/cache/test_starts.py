@@ -8,25 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from fastsa.cache.starts import Start, Starts
+from fastsa.cache.compile_cache_index import CompileCacheEntry, CompileCacheIndex
 
 KEY = 64 * "a"
-START = Start("fastsa.start/1", "sha256:" + 64 * "0", "cpu", {"order": "token"})
+START = CompileCacheEntry("fastsa.start/1", "sha256:" + 64 * "0", "cpu", {"order": "token"})
 
 
 @pytest.fixture
-def starts(tmp_path: Path) -> Starts:
-    made = Starts(tmp_path / "store.db")
+def starts(tmp_path: Path) -> CompileCacheIndex:
+    made = CompileCacheIndex(tmp_path / "store.db")
     made.put(KEY, START)
     return made
 
 
-def record(starts: Starts) -> Path:
+def record(starts: CompileCacheIndex) -> Path:
     (path,) = starts.folder.iterdir()
     return path
 
 
-def test_kept(starts: Starts) -> None:
+def test_kept(starts: CompileCacheIndex) -> None:
     assert starts.get(KEY) == START
     assert starts.get(64 * "b") is None
     assert starts.folder.stat().st_mode & 0o777 == 0o700
@@ -57,7 +57,7 @@ def a_folder(path: Path) -> None:
 @pytest.mark.parametrize(
     "make", [a_pipe, an_endless_one, a_link_to_a_good_one, a_large_one, a_folder]
 )
-def test_in_its_place(starts: Starts, make: Callable[[Path], None]) -> None:
+def test_in_its_place(starts: CompileCacheIndex, make: Callable[[Path], None]) -> None:
     path = record(starts)
     path.unlink()
     make(path)
@@ -66,7 +66,7 @@ def test_in_its_place(starts: Starts, make: Callable[[Path], None]) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give a folder away")
-def test_another_users_folder(starts: Starts) -> None:
+def test_another_users_folder(starts: CompileCacheIndex) -> None:
     os.chown(starts.folder, 65534, -1)
     assert starts.get(KEY) is None
     record(starts).unlink()

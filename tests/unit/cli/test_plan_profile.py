@@ -9,7 +9,7 @@ import pytest
 from fastsa.cache.store import Store
 from fastsa.planner.graph import Graph
 from fastsa.planner.validation import validate
-from fastsa.records.profile import Profile, Region
+from fastsa.records.profile import MeasuredRegion, Profile
 from fastsa.records.timeline import Timeline
 from support.commands import Fastsa
 from support.planner_graphs import chain
@@ -33,7 +33,7 @@ def profile(*graphs: Graph) -> Profile:
         step_seconds=1.0,
         timeline=Timeline(0, RESIDENT, PEAK, 0, 0.0, (), ()),
         saved=(),
-        regions=tuple(Region(graph.hash(), graph) for graph in graphs),
+        regions=tuple(MeasuredRegion(graph.hash(), graph) for graph in graphs),
     )
 
 

@@ -13,9 +13,9 @@ from fastsa.planner.graph import Graph, Op, Segment, Value
 from fastsa.planner.options import SearchOptions
 from fastsa.planner.plan import Plan
 from fastsa.planner.search import search
+from fastsa.planner.shared_regions import calls_run_alike, shared_regions
 from fastsa.planner.solve import plan
 from fastsa.planner.step import REGIONS, Order, region_names, region_order, step_order
-from fastsa.planner.tied import is_tied, tied_names
 from fastsa.planner.validation import validate
 from support.properties import property_test
 
@@ -95,8 +95,8 @@ def base(graph: Graph) -> Plan:
 
 
 def test_names() -> None:
-    assert tied_names(nested(0)) == ("piece",)
-    assert tied_names(msgspec.structs.replace(nested(0), producer=None)) == ()
+    assert shared_regions(nested(0)) == ("piece",)
+    assert shared_regions(msgspec.structs.replace(nested(0), producer=None)) == ()
 
 
 @property_test(
@@ -118,7 +118,7 @@ def test_every_answer_is_legal_and_tied(
         assert budget < made.minimum_budget_bytes
         return
     validate(graph, made)
-    assert is_tied(graph, made)
+    assert calls_run_alike(graph, made)
     assert made.fits == (made.peak_bytes <= budget)
     if share >= 1:
         assert made.extra_seconds == 0
@@ -137,7 +137,7 @@ def test_calls_that_are_free_would_not_be_alike(seed: int) -> None:
         )
         for share in (0.9, 0.8, 0.7, 0.6)
     ]
-    assert not all(is_tied(graph, each) for each in found if each.fits)
+    assert not all(calls_run_alike(graph, each) for each in found if each.fits)
 
 
 @pytest.mark.parametrize("seed", range(4))

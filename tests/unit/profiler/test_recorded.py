@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from fastsa.instrumentation.storages import Storage
-from fastsa.profiler.recorded import Seen, recorded
+from fastsa.profiler.recorded import StepObservations, recorded
 from fastsa.profiler.recording import Recording
-from fastsa.profiler.trace import Block, Trace
+from fastsa.profiler.trace import Trace, TracedBlock
 
 OLD, NEW = 0x1000, 0x2000
 SIZE, NEW_SIZE = 4096, 2048
 
 
-def peaks(*blocks: Block) -> tuple[int, int]:
+def peaks(*blocks: TracedBlock) -> tuple[int, int]:
     """The timeline's and the allocator's, with one storage alive at the beginning."""
-    seen = Seen(
+    seen = StepObservations(
         alive={OLD: Storage(SIZE, "other")},
         start_bytes=SIZE,
         library_bytes=0,
@@ -37,18 +37,18 @@ def peaks(*blocks: Block) -> tuple[int, int]:
 @pytest.mark.parametrize("stale", [64, SIZE, 65536])
 def test_a_release_with_the_size_of_a_block_that_went_unseen(stale: int) -> None:
     """Its tensor told the true end; the allocator's total falls by what it believes it to be."""
-    end_of_tensor = Block(1, 0, OLD)
-    release = Block(2, -stale, OLD, total=-stale)
-    first = Block(3, NEW_SIZE, NEW, total=NEW_SIZE - stale)
-    second = Block(4, 4 * SIZE, 0x3000, total=NEW_SIZE + 4 * SIZE - stale)
+    end_of_tensor = TracedBlock(1, 0, OLD)
+    release = TracedBlock(2, -stale, OLD, total=-stale)
+    first = TracedBlock(3, NEW_SIZE, NEW, total=NEW_SIZE - stale)
+    second = TracedBlock(4, 4 * SIZE, 0x3000, total=NEW_SIZE + 4 * SIZE - stale)
     assert peaks(end_of_tensor, release, first, second) == (NEW_SIZE + 4 * SIZE,) * 2
 
 
 def test_a_release_that_only_the_tensor_told() -> None:
-    again = Block(2, NEW_SIZE, OLD, total=NEW_SIZE)
-    release = Block(3, -NEW_SIZE, OLD, total=0)
-    last = Block(4, 4 * SIZE, NEW, total=4 * SIZE)
-    assert peaks(Block(1, 0, OLD), again, release, last) == (4 * SIZE,) * 2
+    again = TracedBlock(2, NEW_SIZE, OLD, total=NEW_SIZE)
+    release = TracedBlock(3, -NEW_SIZE, OLD, total=0)
+    last = TracedBlock(4, 4 * SIZE, NEW, total=4 * SIZE)
+    assert peaks(TracedBlock(1, 0, OLD), again, release, last) == (4 * SIZE,) * 2
 
 
 @pytest.fixture

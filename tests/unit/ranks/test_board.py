@@ -10,25 +10,25 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from fastsa.instrumentation.rank_store import Board
+from fastsa.instrumentation.rank_store import RankStore
 from fastsa.instrumentation.script import StopScript
-from fastsa.instrumentation.synchronized_stop import EndTogether
+from fastsa.instrumentation.synchronized_stop import SynchronizedStop
 from support.rank_threads import RankThreads
 
 HANG_SECONDS = 120.0
 
 
 class TestBoard:
-    def boards(self) -> list[Board]:
+    def boards(self) -> list[RankStore]:
         store = dist.HashStore()
-        return [Board(store, "test", rank=rank, ranks=2) for rank in range(2)]
+        return [RankStore(store, "test", rank=rank, ranks=2) for rank in range(2)]
 
     def test_a_large_note(self) -> None:
         """Larger than what the store's server takes at once."""
         server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        left = Board(server, "test", rank=0, ranks=2)
+        left = RankStore(server, "test", rank=0, ranks=2)
         client = dist.TCPStore("127.0.0.1", server.port, wait_for_workers=False)
-        right = Board(client, "test", rank=1, ranks=2)
+        right = RankStore(client, "test", rank=1, ranks=2)
         note = random.Random(0).randbytes(9 * 2**20 + 1)
         right.put("note", note)
         assert left.wait("other", "note", seconds=HANG_SECONDS) == "note"
@@ -66,7 +66,7 @@ class TestBoard:
 
     def test_jobs_do_not_read_each_others_notes(self) -> None:
         store = dist.HashStore()
-        left, right = (Board(store, name, rank=0, ranks=2) for name in ("job 0", "job 1"))
+        left, right = (RankStore(store, name, rank=0, ranks=2) for name in ("job 0", "job 1"))
         left.put("note", b"left")
         assert not right.has("note")
 
@@ -77,7 +77,7 @@ class TestEndTogether:
     @pytest.fixture
     def step(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
         threads = RankThreads(2, monkeypatch)
-        ends = [EndTogether(), EndTogether()]
+        ends = [SynchronizedStop(), SynchronizedStop()]
         optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters())
 
         def step(rank: int, *, is_recorded: bool = False) -> bool:
@@ -107,5 +107,5 @@ class TestEndTogether:
         assert [step(1), step(1)] == [False, True]
 
     def test_alone_it_ends_at_once(self) -> None:
-        with EndTogether() as end, pytest.raises(StopScript):
+        with SynchronizedStop() as end, pytest.raises(StopScript):
             end.end()

@@ -10,12 +10,12 @@ import pytest
 import torch.distributed as dist
 
 from fastsa.errors import InfeasibleBudget
-from fastsa.instrumentation.rank_store import Board
+from fastsa.instrumentation.rank_store import RankStore
 from fastsa.planner.graph import Graph
 from fastsa.planner.solve import plan
-from fastsa.runtime.decider import ALONE, Needs
 from fastsa.runtime.decision import Decision
-from fastsa.runtime.ranks import Disagreement, Ranks, Share
+from fastsa.runtime.ranks import Disagreement, RankReport, Ranks
+from fastsa.runtime.selector import ALONE, Needs
 from support import builders
 from support.rank_threads import HANG_SECONDS, RankThreads
 
@@ -84,7 +84,7 @@ class Job:
         if decide is None:
             decide = not_asked if rank else self.decide
         with self.ranks[rank].meeting() as met:
-            found = met.decision(graph, lambda name: Share(name, *share), decide)
+            found = met.decision(graph, lambda name: RankReport(name, *share), decide)
             prepare()
         return found
 
@@ -378,7 +378,7 @@ class TestStoreIsGone:
         server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         client = dist.TCPStore("127.0.0.1", server.port, wait_for_workers=False)
         threads = RankThreads(2, monkeypatch)
-        threads.boards[1] = Board(client, "test", rank=1, ranks=2)
+        threads.boards[1] = RankStore(client, "test", rank=1, ranks=2)
         assert not threads.boards[1].has("anything")
         del server
         return Job(threads)

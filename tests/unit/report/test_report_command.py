@@ -17,7 +17,7 @@ from fastsa.records.profile import Profile
 from fastsa.records.timeline import CATEGORIES
 from fastsa.report import levels, text
 from fastsa.report.html import document, planned
-from fastsa.report.html.subject import PlanUse, Subject
+from fastsa.report.html.subject import PageSubject, PlanUse
 from support import builders
 from support import report_profiles as profiles
 from support.commands import Fastsa
@@ -166,7 +166,7 @@ def test_a_plan_of_one_of_several_regions(fastsa: Fastsa, place: Path) -> None:
 def test_an_infeasible_plan_has_nothing_to_draw(stored: Stored) -> None:
     plan = solve.plan(stored.graph, 1, iterations=0)
     assert plan.status == "infeasible"
-    subject = Subject(stored.profile_id, stored.profile, PlanUse("0" * 64, plan))
+    subject = PageSubject(stored.profile_id, stored.profile, PlanUse("0" * 64, plan))
     with pytest.raises(BadInput, match="has no order to draw"):
         document.render(subject)
 

@@ -10,7 +10,7 @@ from fastsa.records.profile import Profile
 from fastsa.records.timeline import CATEGORIES, Site
 from fastsa.report import diff
 from fastsa.report.diff import Change, DiffReport
-from fastsa.report.layout import Facts, Paragraph, Table
+from fastsa.report.layout import PageFacts, Paragraph, Table
 from support import builders, whole_profiles
 from support.whole_profiles import LIVES, Life, live_bytes, profile
 
@@ -146,6 +146,6 @@ class TestForPeople:
 
     def test_names_both(self) -> None:
         facts = next(iter(diff.render(between(profile(), profile(script="other.py")))))
-        assert isinstance(facts, Facts)
+        assert isinstance(facts, PageFacts)
         assert "A, aaaaaaaaaaaa" in facts.title
         assert "other.py --steps 3" in (facts.pairs[1][1] or "")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fastsa.records.verdict import Difference
-from fastsa.runtime.comparison import UNSEEN, compared_ops, differ, difference
-from fastsa.runtime.trace import Observed, OpPlace, OpRun, Trace
+from fastsa.runtime.equivalence.comparison import UNSEEN, compared_ops, differ, difference
+from fastsa.runtime.equivalence.trace import ObservedOp, ObservedTensor, OpPlace, StepsTrace
 
 PLACES = (
     OpPlace(0, "mm", "aten.mm.default", "first", "train.py:1"),
@@ -12,17 +12,17 @@ PLACES = (
 )
 
 
-def trace(*steps: str, ops: str = "") -> Trace:
+def trace(*steps: str, ops: str = "") -> StepsTrace:
     """Steps like `loss=1 weight=2`; ops like `0:mm=1 0:gelu=2`, with their step."""
     names = [place.name for place in PLACES]
     runs = [each.replace(":", "=").split("=") for each in ops.split()]
-    return Trace(
+    return StepsTrace(
         mode="planned",
         steps=tuple(
-            tuple(Observed(*each.split("=")) for each in step.split(" ")) for step in steps
+            tuple(ObservedTensor(*each.split("=")) for each in step.split(" ")) for step in steps
         ),
         places=PLACES,
-        ops=tuple(OpRun(int(step), names.index(name), digest) for step, name, digest in runs),
+        ops=tuple(ObservedOp(int(step), names.index(name), digest) for step, name, digest in runs),
     )
 
 
@@ -92,6 +92,8 @@ def test_an_op_of_which_nothing_comes_out() -> None:
 
 def test_ops_are_known_by_their_place_not_by_their_number() -> None:
     one = trace("loss=1", ops="0:mm=1")
-    other = Trace(mode="planned", steps=one.steps, places=PLACES[::-1], ops=(OpRun(0, 1, "1"),))
+    other = StepsTrace(
+        mode="planned", steps=one.steps, places=PLACES[::-1], ops=(ObservedOp(0, 1, "1"),)
+    )
     assert difference("compiled", one, other) is None
     assert compared_ops(one, other) == 1

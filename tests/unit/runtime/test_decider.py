@@ -11,10 +11,10 @@ import torch
 from fastsa.cache.store import Store
 from fastsa.errors import InfeasibleBudget
 from fastsa.planner.budget import parse
-from fastsa.runtime.decider import CLOSE_ENOUGH, base_plan, decide
 from fastsa.runtime.decision import Decision
+from fastsa.runtime.plan_request import PlanRequest
+from fastsa.runtime.selector import CLOSE_ENOUGH, base_plan, decide
 from fastsa.runtime.settings import Settings
-from fastsa.runtime.subject import Subject
 from support.planner_graphs import real
 
 RESIDENT = 1 << 20
@@ -35,7 +35,7 @@ def decided(store: Store | None, budget: int, **options: object) -> Decision:
         time_limit=0.2,
         **options,  # type: ignore[arg-type]
     )
-    what = Subject(
+    what = PlanRequest(
         graph=GRAPH, resident_bytes=RESIDENT, device=torch.device("cpu"), model="m", shape="s"
     )
     return decide(what, settings, store)

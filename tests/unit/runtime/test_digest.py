@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastsa.runtime.digest import digest
+from fastsa.runtime.equivalence.digest import digest
 
 DTYPES = [
     torch.float32,

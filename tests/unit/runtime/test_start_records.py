@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastsa.cache.starts import MAX_RECORDS, Start, Starts
+from fastsa.cache.compile_cache_index import MAX_RECORDS, CompileCacheEntry, CompileCacheIndex
 
 
 def test_old_records_go(tmp_path: Path) -> None:
-    starts = Starts(tmp_path / "store.db")
-    start = Start("fastsa.start/1", "sha256:0", "cpu", {})
+    starts = CompileCacheIndex(tmp_path / "store.db")
+    start = CompileCacheEntry("fastsa.start/1", "sha256:0", "cpu", {})
     for i in range(MAX_RECORDS + 3):
         starts.put(f"{i:x}", start)
     assert len(list(starts.folder.iterdir())) == MAX_RECORDS

@@ -10,7 +10,7 @@ Mode = Literal["eager", "compiled", "planned"]
 """The script as it is; its compiled graphs without a plan; with one."""
 
 
-class Observed(msgspec.Struct, frozen=True, array_like=True):
+class ObservedTensor(msgspec.Struct, frozen=True, array_like=True):
     """A tensor of a step, by the name it has for people, and its digest."""
 
     name: str
@@ -27,7 +27,7 @@ class OpPlace(msgspec.Struct, frozen=True, array_like=True):
     source: str | None
 
 
-class OpRun(msgspec.Struct, frozen=True, array_like=True):
+class ObservedOp(msgspec.Struct, frozen=True, array_like=True):
     """One run of an op, and the digest of what came out. `place` is a position in the places."""
 
     step: int
@@ -52,7 +52,7 @@ class Failure(msgspec.Struct, frozen=True):
     exit_code: int
 
 
-class Trace(msgspec.Struct, frozen=True, kw_only=True):
+class StepsTrace(msgspec.Struct, frozen=True, kw_only=True):
     """Tensors by step, in the order of their appearance; runs of ops if they were asked for.
 
     The peak is the whole process's on the device, in bytes; None where nothing was measured.
@@ -64,9 +64,9 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     device: str = ""
     versions: dict[str, str] = {}
     seeded: bool = False
-    steps: tuple[tuple[Observed, ...], ...] = ()
+    steps: tuple[tuple[ObservedTensor, ...], ...] = ()
     places: tuple[OpPlace, ...] = ()
-    ops: tuple[OpRun, ...] = ()
+    ops: tuple[ObservedOp, ...] = ()
     plans: tuple[PlanUsed, ...] = ()
     warnings: tuple[str, ...] = ()
     peak_bytes: int | None = None

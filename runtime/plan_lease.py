@@ -1,4 +1,4 @@
-"""Turn: of the jobs that need the same plan at once, one makes it and the others wait for it."""
+"""Plan lease: of the jobs that need the same plan at once, one makes it, the others wait for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAIT_SLACK_SECONDS = 1.0
 SHORTEST, LONGEST = 0.02, 0.1  # seconds between two looks
 
 
-class Turn:
+class PlanLease:
     """Waits, on entering, while another process makes the same plan, and takes the plan on itself.
 
     It waits as long as the other may plan and a second more: then both plan. `has_waited`: there
@@ -34,7 +34,7 @@ class Turn:
         self._time_limit = time_limit
         self._request: Request | None = None
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> PlanLease:
         deadline = time.monotonic() + self._time_limit + WAIT_SLACK_SECONDS
         request = self._begin()
         while request.owner != owner.current() and time.monotonic() < deadline:

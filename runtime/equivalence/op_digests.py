@@ -17,8 +17,8 @@ from torch._prims.rng_prims import run_and_save_rng_state
 from fastsa.capture.joint_graph import is_folded
 from fastsa.capture.region import Modules, Region
 from fastsa.capture.source import module_path, source_line
-from fastsa.runtime.digest import digest
-from fastsa.runtime.trace import OpPlace, OpRun
+from fastsa.runtime.equivalence.digest import digest
+from fastsa.runtime.equivalence.trace import ObservedOp, OpPlace
 
 NAME = "fastsa_op_name"
 """Node metadata: the op's name in the joint graph."""
@@ -37,7 +37,7 @@ class OpDigests:
     def __init__(self, step: Callable[[], int | None]) -> None:
         self.step = step
         self.places: list[OpPlace] = []
-        self.runs: list[OpRun] = []
+        self.runs: list[ObservedOp] = []
         self._regions = 0
 
     def watched(self, region: Region) -> Region:
@@ -58,7 +58,7 @@ class OpDigests:
         """An op has run."""
         step = self.step()
         if step is not None and isinstance(value, Tensor):
-            self.runs.append(OpRun(step, place, digest(value)))
+            self.runs.append(ObservedOp(step, place, digest(value)))
 
     def __deepcopy__(self, memo: object) -> OpDigests:
         return self  # torch copies graphs; what they tell is told here

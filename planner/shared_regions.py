@@ -1,4 +1,4 @@
-"""Tied: a plan for a step in which some piece of compiled code is called several times.
+"""Shared regions: a plan for a step in which one compiled region is called several times.
 
 All calls of one piece run in the same order, so what one of them keeps is held as often as there
 are calls. For a few levels of what a call may keep between its forward and its backward, the calls
@@ -36,21 +36,21 @@ _UNPLANNED = SearchOptions(time_limit=0.0, iterations=0)
 _LOCAL_SHARE = 0.4  # of the time: for the calls' own orders, the rest for the step around them
 
 
-def tied_names(graph: Graph) -> tuple[str, ...]:
+def shared_regions(graph: Graph) -> tuple[str, ...]:
     """The captured regions that the step calls more than once."""
     names = dict.fromkeys(name for name in region_names(graph) if name)
     return tuple(name for name in names if len(calls_of(graph, name)) > 1)
 
 
-def is_tied(graph: Graph, order: Plan | Order) -> bool:
+def calls_run_alike(graph: Graph, order: Plan | Order) -> bool:
     """Whether an order runs all calls of one captured region alike."""
     return all(
         len({region_order(graph, order, name, call=call) for call in calls_of(graph, name)}) == 1
-        for name in tied_names(graph)
+        for name in shared_regions(graph)
     )
 
 
-def plan_tied(
+def plan_shared_regions(
     graph: Graph,
     budget_bytes: int,
     options: SearchOptions,
@@ -67,9 +67,9 @@ def plan_tied(
     is_enough = first.peak_bytes <= budget_bytes and _is_base(graph, first)
     if first.status == "infeasible" or is_enough:
         return first
-    names = tied_names(graph)
+    names = shared_regions(graph)
     found: list[Plan] = []
-    if warm_start is not None and warm_start.fits and is_tied(graph, warm_start):
+    if warm_start is not None and warm_start.fits and calls_run_alike(graph, warm_start):
         found.append(certify(graph, _order(warm_start), budget_bytes, planner=warm_start.planner))
     fitting = 0
     for level in LEVELS:
@@ -100,7 +100,7 @@ def _rank(found: Plan) -> tuple[bool, float]:
 
 
 def _is_base(graph: Graph, plan: Plan) -> bool:
-    return len(plan.sequence) == len(graph.ops) and is_tied(graph, plan)
+    return len(plan.sequence) == len(graph.ops) and calls_run_alike(graph, plan)
 
 
 def _order(plan: Plan) -> Order:

@@ -18,8 +18,8 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 from fastsa.instrumentation.module_hooks import BackwardCalls
 from fastsa.instrumentation.script import StopScript
 from fastsa.instrumentation.step_clock import StepClock
-from fastsa.runtime.digest import digest
-from fastsa.runtime.trace import Observed
+from fastsa.runtime.equivalence.digest import digest
+from fastsa.runtime.equivalence.trace import ObservedTensor
 
 
 class Observer:
@@ -35,7 +35,7 @@ class Observer:
         on_step: Callable[[int], None] = lambda step: None,
         on_end: Callable[[int], None] = lambda step: None,
     ) -> None:
-        self.seen: list[list[Observed]] = []
+        self.seen: list[list[ObservedTensor]] = []
         self.steps = steps
         self._at_least = steps
         self._is_over = is_over
@@ -116,7 +116,7 @@ class Observer:
 
     def _note(self, name: str, tensor: Tensor) -> None:
         if self.step is not None:
-            self.seen[-1].append(Observed(name, digest(tensor)))
+            self.seen[-1].append(ObservedTensor(name, digest(tensor)))
 
     def _modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Root modules, each with what to put before its names."""

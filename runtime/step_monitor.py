@@ -1,4 +1,4 @@
-"""Watch: the steps of a planned job, one of them recorded for its peak and for its step graph."""
+"""Step monitor: the steps of a planned job, one of them recorded for its peak and its graph."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from fastsa.capture.step_graph import Part, step_graph
 from fastsa.instrumentation.allocators.events import Allocator
 from fastsa.instrumentation.step_clock import StepClock
 from fastsa.planner.graph import Graph
-from fastsa.runtime.check import StepCheck
+from fastsa.runtime.step_measurement import StepMeasurement
 
 
-class Watch:
+class StepMonitor:
     """Told of forwards; tells `on_record` once the recorded step is over, until it is closed.
 
     While that step runs, `log` is where its regions say what runs.
     """
 
     def __init__(self, device: torch.device, on_record: Callable[[], None]) -> None:
-        self.check = StepCheck(device, self._record_begins)
+        self.check = StepMeasurement(device, self._record_begins)
         self.log: CallLog[Region] | None = None
         self._logged: CallLog[Region] | None = None
         self._on_record = on_record

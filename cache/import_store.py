@@ -1,4 +1,4 @@
-"""Foreign: another store, perhaps a stranger's, whose documents are taken over one by one.
+"""Import: another store, perhaps a stranger's, whose documents are taken over one by one.
 
 Nothing of it is trusted. The file is copied first: bringing its tables up to date and setting
 damaged rows aside happens to the copy. Every document is decoded, checked and gets its id anew.

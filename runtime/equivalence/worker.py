@@ -1,7 +1,7 @@
-"""Observed: a process that runs a script as it is, compiled, or planned, and leaves a trace.
+"""Worker: a process that runs a script as it is, compiled, or planned, and leaves a trace.
 
-`python -m fastsa.runtime.observed ASSIGNMENT`, where the assignment is a file. `fastsa check`
-starts one such process for each way, so that all begin from the same state.
+`python -m fastsa.runtime.equivalence.worker ASSIGNMENT`, where the assignment is a file.
+`fastsa check` starts one such process for each way, so that all begin from the same state.
 """
 
 from __future__ import annotations
@@ -25,28 +25,30 @@ from fastsa.instrumentation.device import device_name, versions
 from fastsa.instrumentation.module_hooks import Call
 from fastsa.instrumentation.script import StopScript
 from fastsa.planner.budget import parse
-from fastsa.runtime.check import RECORD, StepCheck
 from fastsa.runtime.decision import Decision
+from fastsa.runtime.equivalence.observer import Observer
+from fastsa.runtime.equivalence.op_digests import OpDigests
+from fastsa.runtime.equivalence.trace import Assignment, Failure, PlanUsed, StepsTrace
 from fastsa.runtime.job import Host, Job
 from fastsa.runtime.launch import Launch
-from fastsa.runtime.observer import Observer
-from fastsa.runtime.op_digests import OpDigests
 from fastsa.runtime.planned_region import PlannedRegion
 from fastsa.runtime.settings import Settings
-from fastsa.runtime.trace import Assignment, Failure, PlanUsed, Trace
+from fastsa.runtime.step_measurement import RECORD, StepMeasurement
 
 TIMED = 3  # steps, after those that are observed or recorded
 PATIENCE = 20  # steps, after those that are observed, where no step is timed
 SEED = 19770709  # one that no script is likely to give
 
 
-class Observed(Launch):
+class ObservedLaunch(Launch):
     """A script under observation: planned, or compiled without a plan, or not even that."""
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
         self.timed_from = max(RECORD + 1, assignment.steps)
-        self.own_check: StepCheck | None = None  # of unplanned steps; a planned job has its own
+        self.own_check: StepMeasurement | None = (
+            None  # of unplanned steps; a planned job has its own
+        )
         self.observer = Observer(
             assignment.steps, self._is_over, self._step_begins, self._step_ended
         )
@@ -58,7 +60,7 @@ class Observed(Launch):
             module=assignment.module,
         )
 
-    def observe(self) -> Trace:
+    def observe(self) -> StepsTrace:
         """Run the script until enough steps are seen. What it raises passes through."""
         seed()
         seeded = torch.initial_seed()
@@ -107,7 +109,7 @@ class Observed(Launch):
         if self.assignment.mode == "planned":
             return
         if self.own_check is None:
-            self.own_check = StepCheck(self.device)
+            self.own_check = StepMeasurement(self.device)
             self.own_check.timed_from = self.timed_from
         self.own_check.step_begins(step)
 
@@ -121,17 +123,17 @@ class Observed(Launch):
         return is_timed or step >= self.observer.steps + PATIENCE
 
     @property
-    def _check(self) -> StepCheck | None:
+    def _check(self) -> StepMeasurement | None:
         if self.own_check is not None or self.job.watch is None:
             return self.own_check
         return self.job.watch.check
 
-    def _trace(self, seeded: bool) -> Trace:
+    def _trace(self, seeded: bool) -> StepsTrace:
         check = self._check
         if check is not None:
             check.close()
         decisions = sorted(self.job.decisions, key=lambda d: -d.predicted_peak_bytes)
-        return Trace(
+        return StepsTrace(
             mode=self.assignment.mode,
             model=self.job.model,
             shape=self.job.shape,
@@ -231,10 +233,10 @@ def main(path: Path) -> int:
     assignment = msgspec.json.decode(path.read_bytes(), type=Assignment)
     process = os.getpid()
     try:
-        trace = Observed(assignment).observe()
+        trace = ObservedLaunch(assignment).observe()
     except FastsaError as error:
         failure = Failure(error.message, error.hint, error.exit_code)
-        trace = Trace(mode=assignment.mode, failure=failure)
+        trace = StepsTrace(mode=assignment.mode, failure=failure)
     if os.getpid() == process:  # a worker that the script has forked ends here, too
         Path(assignment.result).write_bytes(msgspec.json.encode(trace))
     return 0

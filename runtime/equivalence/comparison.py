@@ -6,17 +6,17 @@ from collections import defaultdict
 from itertools import zip_longest
 
 from fastsa.records.verdict import Against, Difference
-from fastsa.runtime.trace import OpPlace, Trace
+from fastsa.runtime.equivalence.trace import OpPlace, StepsTrace
 
 UNSEEN = "none that the script sees"
 
 
-def differ(one: Trace, other: Trace) -> bool:
+def differ(one: StepsTrace, other: StepsTrace) -> bool:
     """Whether any tensor of any step differs, or was seen in one trace only."""
     return one.steps != other.steps
 
 
-def difference(against: Against, reference: Trace, planned: Trace) -> Difference | None:
+def difference(against: Against, reference: StepsTrace, planned: StepsTrace) -> Difference | None:
     """The first tensor, in the order of the reference, in which `planned` differs.
 
     With the first op that differs in the same step or before, if both traces have ops.
@@ -32,7 +32,7 @@ def difference(against: Against, reference: Trace, planned: Trace) -> Difference
     return hidden if hidden.op else None
 
 
-def _with_op(found: Difference, reference: Trace, planned: Trace) -> Difference:
+def _with_op(found: Difference, reference: StepsTrace, planned: StepsTrace) -> Difference:
     first = first_op(reference, planned)
     if first is None or first[0] > found.step:
         return found
@@ -42,7 +42,7 @@ def _with_op(found: Difference, reference: Trace, planned: Trace) -> Difference:
     )
 
 
-def first_op(reference: Trace, planned: Trace) -> tuple[int, OpPlace, int | None] | None:
+def first_op(reference: StepsTrace, planned: StepsTrace) -> tuple[int, OpPlace, int | None] | None:
     """The step, the op and its run (from 1) that first differs, in the order of the reference.
 
     A plan may run an op several times: every run must give what it gave without a plan. In a step
@@ -58,13 +58,13 @@ def first_op(reference: Trace, planned: Trace) -> tuple[int, OpPlace, int | None
     return None
 
 
-def compared_ops(reference: Trace, planned: Trace) -> int:
+def compared_ops(reference: StepsTrace, planned: StepsTrace) -> int:
     """How many runs of ops in `planned` can be held against the reference."""
     wanted = _by_op(reference)
     return sum(len(runs) for op, runs in _by_op(planned).items() if op in wanted)
 
 
-def _by_op(trace: Trace) -> dict[tuple[int, int, str], list[str]]:
+def _by_op(trace: StepsTrace) -> dict[tuple[int, int, str], list[str]]:
     found = defaultdict[tuple[int, int, str], list[str]](list)
     for run in trace.ops:
         place = trace.places[run.place]

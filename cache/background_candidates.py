@@ -1,4 +1,4 @@
-"""Agenda: what nobody has asked for and is worth planning all the same, for what jobs use."""
+"""Background candidates: what nobody asked for and is worth planning, for what jobs use."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Worth(msgspec.Struct, frozen=True):
     budget_bytes: int
 
 
-class Agenda:
+class BackgroundCandidates:
     """What is left to do of itself: better plans first, then curves. May raise StoreUnusable."""
 
     def __init__(self, connection: Connection) -> None:

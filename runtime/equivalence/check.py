@@ -1,4 +1,4 @@
-"""Script check: a script's planned steps held against its unplanned ones, each in a process.
+"""Check: compares planned steps of a script with unplanned ones, each in its own process.
 
 The script cannot be made to repeat a step, so it is started anew for each way to run it: eager,
 compiled without a plan, planned. All start from the same seeds and so from the same state.
@@ -19,8 +19,8 @@ import msgspec
 
 from fastsa.errors import FastsaError
 from fastsa.records.verdict import Difference, Verdict
-from fastsa.runtime import comparison
-from fastsa.runtime.trace import Assignment, Mode, PlanUsed, Trace
+from fastsa.runtime.equivalence import comparison
+from fastsa.runtime.equivalence.trace import Assignment, Mode, PlanUsed, StepsTrace
 
 QUIET = {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONHASHSEED": "0"}
 LAST_WORDS = 20  # lines of what a failed script said
@@ -37,11 +37,11 @@ class OwnFailure(FastsaError):
 class Traces(NamedTuple):
     """What the processes left; the second ones ran only if there was something to explain."""
 
-    eager: Trace
-    compiled: Trace
-    planned: Trace
-    eager_again: Trace | None
-    compiled_again: Trace | None
+    eager: StepsTrace
+    compiled: StepsTrace
+    planned: StepsTrace
+    eager_again: StepsTrace | None
+    compiled_again: StepsTrace | None
 
 
 def check(
@@ -72,7 +72,7 @@ class _Processes:
         self.count = 0
         self.steps = assignment.steps
 
-    def trace(self, mode: Mode, why: str = "", *, ops: bool = False) -> Trace:
+    def trace(self, mode: Mode, why: str = "", *, ops: bool = False) -> StepsTrace:
         """The trace of a new process. Raises FastsaError, also if the script fails."""
         trace = self._run(mode, why, ops)
         if trace is not None:
@@ -88,7 +88,7 @@ class _Processes:
             hint="see what it said above",
         )
 
-    def _run(self, mode: Mode, why: str, ops: bool) -> Trace | None:
+    def _run(self, mode: Mode, why: str, ops: bool) -> StepsTrace | None:
         self.on_progress(f"{mode} steps{why}")
         self.count += 1
         place = self.folder / str(self.count)
@@ -99,7 +99,7 @@ class _Processes:
         order.write_bytes(msgspec.json.encode(task))
         with log.open("wb") as output:
             subprocess.run(
-                [sys.executable, "-m", "fastsa.runtime.observed", order],
+                [sys.executable, "-m", "fastsa.runtime.equivalence.worker", order],
                 env={**os.environ, **QUIET},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -113,11 +113,11 @@ class _Processes:
         return trace
 
 
-def _left(result: Path) -> Trace | None:
+def _left(result: Path) -> StepsTrace | None:
     """What a process has left. Raises what fastsa had to say in it."""
     if not result.exists():
         return None
-    trace = msgspec.json.decode(result.read_bytes(), type=Trace)
+    trace = msgspec.json.decode(result.read_bytes(), type=StepsTrace)
     if trace.failure is not None:
         failure = trace.failure
         raise OwnFailure(failure.message, hint=failure.hint, exit_code=failure.exit_code)
@@ -186,7 +186,7 @@ def _verdict(assignment: Assignment, traces: Traces, plan: PlanUsed) -> Verdict:
     )
 
 
-def _identical(compiled: Trace, other: Trace) -> bool | None:
+def _identical(compiled: StepsTrace, other: StepsTrace) -> bool | None:
     if compiled.warnings:  # it is not the compiled graph that ran
         return None
     return not comparison.differ(compiled, other)
@@ -199,7 +199,7 @@ def _deterministic(traces: Traces) -> bool | None:
     return all(seen) if seen else None
 
 
-def _differences(reference: Trace, traces: Traces) -> tuple[Difference, ...]:
+def _differences(reference: StepsTrace, traces: Traces) -> tuple[Difference, ...]:
     found = (
         comparison.difference("compiled", reference, traces.planned),
         comparison.difference("eager", traces.eager, traces.planned),

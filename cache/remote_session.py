@@ -1,4 +1,4 @@
-"""Sharing: what a process gets from other machines, and lets them have. Nothing depends on it."""
+"""Remote session: what a process gets from other machines and gives them. Nothing depends on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 from fastsa import config
 from fastsa.cache.keys import PlanKey
 from fastsa.cache.remote import Remote, Unreachable
-from fastsa.cache.shared import Shared
+from fastsa.cache.remote_plans import RemotePlans
 from fastsa.cache.store import Store
 from fastsa.errors import BadInput, warn
 from fastsa.planner.graph import Graph
@@ -22,7 +22,7 @@ SECONDS = 2.0  # that a process waits for it, all in all
 T = TypeVar("T")
 
 
-class Sharing:
+class RemoteSession:
     """The store's second tier, as jobs and commands see it; without a remote there is none.
 
     Raises nothing for what happens out there: it warns once, and is not asked again. Fetching may
@@ -30,7 +30,7 @@ class Sharing:
     """
 
     def __init__(self, remote: Remote | None) -> None:
-        self._shared = None if remote is None else Shared(remote)
+        self._shared = None if remote is None else RemotePlans(remote)
         self._asked: set[object] = set()
         self._process = os.getpid()
         self._is_over = False
@@ -61,9 +61,9 @@ class Sharing:
 
     def finish(self) -> None:
         """Wait for what is still being written, as long as may be."""
-        self._try(Shared.finish)
+        self._try(RemotePlans.finish)
 
-    def _fetched(self, store: Store, what: object, fetch: Callable[[Shared], int]) -> bool:
+    def _fetched(self, store: Store, what: object, fetch: Callable[[RemotePlans], int]) -> bool:
         shared = self._usable()
         if shared is None or what in self._asked:
             return False
@@ -75,10 +75,10 @@ class Sharing:
         shared.refused.clear()
         return bool(taken)
 
-    def _usable(self) -> Shared | None:
+    def _usable(self) -> RemotePlans | None:
         return None if self._is_over or os.getpid() != self._process else self._shared
 
-    def _try(self, work: Callable[[Shared], T]) -> T | None:
+    def _try(self, work: Callable[[RemotePlans], T]) -> T | None:
         shared = self._usable()
         try:
             return None if shared is None else work(shared)
@@ -88,7 +88,7 @@ class Sharing:
             return None
 
 
-def sharing() -> Sharing:
+def remote_session() -> RemoteSession:
     """The one of this process, with the remote that the user has set."""
     try:
         return _sharing(config.user_value("remote").value)
@@ -98,7 +98,7 @@ def sharing() -> Sharing:
 
 
 @cache
-def _sharing(url: str | None) -> Sharing:
-    found = Sharing(None if url is None else Remote(url, SECONDS))
+def _sharing(url: str | None) -> RemoteSession:
+    found = RemoteSession(None if url is None else Remote(url, SECONDS))
     atexit.register(found.finish)
     return found

@@ -1,4 +1,4 @@
-"""Uses: which plans living processes train with. What is in use is not collected as garbage."""
+"""Active plans: which plans living processes train with. They are not collected as garbage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WAIT_SECONDS = 0.5  # a note is not worth a longer wait for another process
 ELSEWHERE_DAYS = 30  # so long a process of another host or container counts as alive
 
 
-class Uses:
+class ActivePlans:
     """The table `uses`. Notes may be lost, like statistics: nothing raises but `in_use`."""
 
     def __init__(self, connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Check: the measured peak and step time of a planned job, to hold against the prediction."""
+"""Step measurement: the peak and the step time of a job, to compare with the prediction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StepRecord:
     resident_bytes: int
 
 
-class StepCheck:
+class StepMeasurement:
     """Told of each step's beginning and end, records the third step for its peak.
 
     Steps that run while the allocator is recorded, and the first, are left out of the step time;

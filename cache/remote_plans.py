@@ -1,4 +1,4 @@
-"""Shared: plans and graphs that several machines share, behind the store of each.
+"""Remote plans: plans and graphs that several machines share, behind the store of each.
 
 Each is an object: a compressed JSON document, the sha256 of the document at the end of its name.
 Under the remote's URL:
@@ -55,7 +55,7 @@ class SharedGraph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     captured_hash: str | None = None
 
 
-class Shared:
+class RemotePlans:
     """The plans and graphs of a remote. Every method may raise Unreachable, and StoreUnusable if
     it has a store. What is damaged, illegal or too large is passed over: `refused` has the reasons.
     """

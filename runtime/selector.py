@@ -1,4 +1,4 @@
-"""Decider: which plan a subject gets under a budget, found in the store or made now."""
+"""Plan selector: finds the plan for a request under a budget in the store, or makes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 import torch
 
 from fastsa.cache.keys import PlanKey
-from fastsa.cache.sharing import sharing
+from fastsa.cache.remote_session import remote_session
 from fastsa.cache.store import Store
 from fastsa.capture.generators import state_bytes
 from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget
@@ -20,15 +20,15 @@ from fastsa.planner.graph import Graph
 from fastsa.planner.options import SearchOptions
 from fastsa.planner.plan import Plan
 from fastsa.planner.search import PLANNER_VERSION, certify
+from fastsa.planner.shared_regions import calls_run_alike
 from fastsa.planner.solve import solve
 from fastsa.planner.step import OUTSIDE_TARGET, region_names, step_order
-from fastsa.planner.tied import is_tied
 from fastsa.planner.validation import validate
 from fastsa.runtime.background import background
 from fastsa.runtime.decision import Decision
+from fastsa.runtime.plan_lease import PlanLease
+from fastsa.runtime.plan_request import PlanRequest, if_possible, known
 from fastsa.runtime.settings import Settings
-from fastsa.runtime.subject import Subject, if_possible, known
-from fastsa.runtime.turn import Turn
 
 CLOSE_ENOUGH = 0.98  # a stored plan made for at least this share of the budget is not planned again
 CLOSE_ENOUGH_AUTO = 0.75  # what a device has free is never the same twice
@@ -49,7 +49,7 @@ ALONE = Needs()
 
 
 def decide(
-    what: Subject,
+    what: PlanRequest,
     settings: Settings,
     store: Store | None,
     *,
@@ -62,12 +62,12 @@ def decide(
     means one number for the whole job. `needs` is what the job's other ranks need. Raises
     InfeasibleBudget, unless `settings.best_effort`, when the plan with the lowest peak is taken.
     """
-    return _Decider(what, settings, store, needs).decide(budget_bytes)
+    return PlanSelector(what, settings, store, needs).decide(budget_bytes)
 
 
-def provisional(what: Subject, settings: Settings, store: Store | None) -> Decision:
+def provisional(what: PlanRequest, settings: Settings, store: Store | None) -> Decision:
     """The plan with the lowest peak found, for a region of a step that is not known yet."""
-    return _Decider(what, settings, store, ALONE).lowest()
+    return PlanSelector(what, settings, store, ALONE).lowest()
 
 
 def recall(
@@ -82,7 +82,7 @@ def recall(
 ) -> Decision | None:
     """What `decide` would say of a graph captured earlier; None if it would measure or plan."""
     what = known(captured_hash, device, store, model=model, shape=shape)
-    return None if what is None else _Decider(what, settings, store, ALONE).recall(budget_bytes)
+    return None if what is None else PlanSelector(what, settings, store, ALONE).recall(budget_bytes)
 
 
 def keep_for(step: Graph, decision: Decision, store: Store | None) -> str | None:
@@ -103,16 +103,16 @@ def keep_for(step: Graph, decision: Decision, store: Store | None) -> str | None
     key = PlanKey.of(
         step.hash(), device=decision.device, versions=decision.versions, planner=PLANNER_VERSION
     )
-    sharing().plan_made(made, key)
+    remote_session().plan_made(made, key)
     plan_id = store.add_plan(made, key)
     if made.status != "optimal":
         background(store.path).made(key, made.budget_bytes - decision.state_bytes)
     return plan_id
 
 
-class _Decider:
+class PlanSelector:
     def __init__(
-        self, what: Subject, settings: Settings, store: Store | None, needs: Needs
+        self, what: PlanRequest, settings: Settings, store: Store | None, needs: Needs
     ) -> None:
         self.what = what
         self.settings = settings
@@ -172,7 +172,7 @@ class _Decider:
             return self.decision(*found, "found", budget, unplanned)
         if self.store is None:
             return self.planned(local, found, budget, unplanned)
-        with Turn(self.store, self.key, max(0, local), self.settings.time_limit) as turn:
+        with PlanLease(self.store, self.key, max(0, local), self.settings.time_limit) as turn:
             found = self.found(local) if turn.has_waited else found
             if found is not None and self.good_enough(found[0], local):
                 turn.plan_id = found[1]
@@ -186,7 +186,7 @@ class _Decider:
         """Whether other machines had plans that were not in the store."""
         if self.store is None or local <= 0:
             return False
-        return sharing().fetch_plan(self.store, self.graph, self.key, local)
+        return remote_session().fetch_plan(self.store, self.graph, self.key, local)
 
     def planned(
         self, local: int, found: tuple[Plan, str] | None, budget: int, unplanned: int
@@ -235,7 +235,7 @@ class _Decider:
             validate(self.graph, stored)
         except IllegalPlan:
             return False
-        return is_tied(self.graph, stored)
+        return calls_run_alike(self.graph, stored)
 
     def good_enough(self, found: Plan, local: int) -> bool:
         """Whether planning again could not gain much over the fastest stored plan that fits."""
@@ -267,7 +267,7 @@ class _Decider:
         return lowest
 
     def keep(self, made: Plan) -> str | None:
-        sharing().plan_made(made, self.key)
+        remote_session().plan_made(made, self.key)
         store = self.store
         if store is None:
             return None

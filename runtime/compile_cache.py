@@ -1,4 +1,4 @@
-"""Start: a planned region out of torch's cache if an earlier start left it there, else traced."""
+"""Compile cache: a planned region out of torch's cache if an earlier start left it there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from fastsa.cache.starts import Start, Starts
+from fastsa.cache.compile_cache_index import CompileCacheEntry, CompileCacheIndex
 from fastsa.cache.store import Store
 from fastsa.capture.region import compile_region
 from fastsa.errors import FastsaError
@@ -18,7 +18,7 @@ from fastsa.runtime.aot_cache import Lookup, Made
 from fastsa.runtime.decision import Decision
 from fastsa.runtime.planned_region import PlannedRegion
 
-Recall = Callable[[Start], Decision | None]
+Recall = Callable[[CompileCacheEntry], Decision | None]
 """Finds the decision for the graph an earlier start captured, if nothing is left to find out."""
 
 
@@ -43,7 +43,7 @@ def compile_planned(
     place = _place(store)
     if key is None or place is None:
         return compile_region(region, gm, example_inputs)
-    starts = Starts(place)
+    starts = CompileCacheIndex(place)
     start = starts.get(key)
     decision = recall(start) if start is not None else None
     lookup = _lookup(region, start, decision)
@@ -66,14 +66,16 @@ def _place(path: Path | None) -> Path | None:
         return None  # whoever decides will say so
 
 
-def _lookup(region: PlannedRegion, start: Start | None, decision: Decision | None) -> Lookup:
+def _lookup(
+    region: PlannedRegion, start: CompileCacheEntry | None, decision: Decision | None
+) -> Lookup:
     if start is None or decision is None or decision.plan_id is None:
         return Lookup(region, None, None)
     order = decision.order(start.captured).digest()
     return Lookup(region, Made(order, start.captured), start.tokens.get(order))
 
 
-def _noted(start: Start | None, lookup: Lookup, made: Made) -> Start:
+def _noted(start: CompileCacheEntry | None, lookup: Lookup, made: Made) -> CompileCacheEntry:
     earlier = start.tokens if start is not None and start.captured == made.captured else {}
     tokens = {**earlier, made.order: lookup.token}
-    return Start("fastsa.start/1", made.captured, str(lookup.device), tokens)
+    return CompileCacheEntry("fastsa.start/1", made.captured, str(lookup.device), tokens)

@@ -1,4 +1,4 @@
-"""Subject: what a plan is made for: the graph of a captured region or of its step, and its job."""
+"""Plan request: what a plan is made for: the graph of a region or of its step, and its job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 import torch
 
 from fastsa.cache.profiles import ProfileSummary
-from fastsa.cache.sharing import sharing
+from fastsa.cache.remote_session import remote_session
 from fastsa.cache.store import Store
 from fastsa.capture.accumulation import accumulating
 from fastsa.capture.joint_graph import Capture
@@ -21,7 +21,7 @@ from fastsa.planner.graph import Graph
 from fastsa.planner.step import region_names
 
 
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
+class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is decided on: a graph, and what is known of the job that runs it.
 
     `resident_bytes`: of the whole process, beside the graph's own; `summary`: of the profile that
@@ -37,7 +37,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     summary: ProfileSummary | None = None
 
 
-def subject(
+def plan_request(
     captured: Capture,
     store: Store | None,
     *,
@@ -45,7 +45,7 @@ def subject(
     shape: str,
     alone: bool = False,
     make_way: Callable[[], None] = lambda: None,
-) -> Subject:
+) -> PlanRequest:
     """What is known of a captured region: the step it is a part of, or (`alone`) its own graph.
 
     A graph that neither a profile nor an earlier job has measured is measured now, op by op, after
@@ -55,14 +55,14 @@ def subject(
     look = partial(known, captured_hash, device, store, model=model, shape=shape, alone=alone)
     found = look()
     if found is None and store:
-        sharing().fetch_graph(store, captured_hash, device_name(device))
+        remote_session().fetch_graph(store, captured_hash, device_name(device))
         found = look()
     if found is None:
         make_way()
         graph = measure(captured)
         if store:
             if_possible(lambda: store.add_graph(graph, captured_hash), "a measured graph")
-        sharing().graph_made(graph, captured_hash)
+        remote_session().graph_made(graph, captured_hash)
         found = _subject(graph, captured_hash, device, store, model, shape)
     if region_names(found.graph):
         return found
@@ -77,7 +77,7 @@ def known(
     model: str,
     shape: str,
     alone: bool = False,
-) -> Subject | None:
+) -> PlanRequest | None:
     """What a profile or an earlier job has measured of a captured region; None if none has."""
     if store is None:
         return None
@@ -96,9 +96,9 @@ def _subject(
     store: Store | None,
     model: str,
     shape: str,
-) -> Subject:
+) -> PlanRequest:
     summary = store.measured_profile(captured_hash, device_name(device)) if store else None
-    return Subject(
+    return PlanRequest(
         graph=graph,
         resident_bytes=_resident_bytes(graph, device, summary),
         device=device,

@@ -1,4 +1,4 @@
-"""Starts: what is known of a graph before it is traced, in files beside the store.
+"""Compile cache index: what is known of a graph before it is traced, in files beside the store.
 
 A start's record says which captured graph a traced program came to, and under which token torch's
 cache of compiled graphs may hold it, for each plan. It only ever saves time: what cannot be read is
@@ -20,7 +20,7 @@ MAX_RECORDS = 512  # the oldest go
 MAX_BYTES = 1 << 20  # of one
 
 
-class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CompileCacheEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`captured`: the captured graph's hash; `tokens`: plan id -> token in torch's cache key."""
 
     schema: Literal["fastsa.start/1"]
@@ -29,20 +29,20 @@ class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: dict[str, str]
 
 
-class Starts:
+class CompileCacheIndex:
     """The records beside the store at `store`, one file per key (hex). No method raises OSError."""
 
     def __init__(self, store: Path) -> None:
         self.folder = store.with_name(f"{store.name}.starts")
 
-    def get(self, key: str) -> Start | None:
+    def get(self, key: str) -> CompileCacheEntry | None:
         """The record of a key, None if there is none that can be read."""
         try:
-            return msgspec.json.decode(self._read(self._path(key)), type=Start)
+            return msgspec.json.decode(self._read(self._path(key)), type=CompileCacheEntry)
         except (OSError, msgspec.MsgspecError, UnicodeError):
             return None
 
-    def put(self, key: str, start: Start) -> None:
+    def put(self, key: str, start: CompileCacheEntry) -> None:
         """Keep a record; without a word if it cannot be kept."""
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,1 @@
+"""Whether planned steps compute what the unplanned ones do: `fastsa check`."""
