@@ -41,7 +41,8 @@ Tell = Callable[[str], None]
 class Recorder:
     """Profiles the training steps that happen while it is entered.
 
-    An exception that it is left with is the end of the recording, and passes through.
+    It is large because a method is an event of the script, and each must leave it unharmed. An
+    exception that it is left with is the end of the recording, and passes through.
 
     Args:
         script: What is recorded, for the profile.

@@ -8,57 +8,62 @@ the step is a block of the segment, without an event, as in a snapshot of PyTorc
 from __future__ import annotations
 
 import datetime
-import io
+import pickle
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from fastsa.errors import BadInput
 from fastsa.records.profile import Profile
 from fastsa.records.timeline import Allocation, Site
 from fastsa.report.events import in_order
-from fastsa.report.plain_pickle import START, STOP, Plain, PlainPickle, integer, listed
 from fastsa.version import __version__
 
 FIRST_ADDRESS = 0x7F00_0000_0000  # where a real one may be; the viewer wants less than 2^53
 GRAIN = 512
+Plain = None | int | str | list["Plain"] | dict[str, "Plain"]
 MARK = "fastsa"  # this key says that a snapshot is ours, and its sizes are exact
 
 
 def encode(profile: Profile) -> bytes:
-    """The snapshot as a pickle of protocol 4. Raises BadInput if addresses take over 8 bytes."""
-    pickle = PlainPickle()
-    trace = _Trace(profile, pickle)
-    file = io.BytesIO()
-    file.write(START + b"}(" + pickle.value(MARK) + pickle.value(_about(profile)))
-    file.write(pickle.value("device_traces") + b"](")
-    file.writelines(listed(trace.entries()))
-    file.write(b"e" + pickle.value("segments"))
-    file.writelines(listed(trace.segments()))
-    file.write(pickle.value("allocator_settings") + b"}")
-    file.write(pickle.value("external_annotations") + b"]")
-    file.write(b"u" + STOP)
-    return file.getvalue()
+    """The snapshot as a pickle of protocol 4, of plain data only: nothing in it can be called.
+
+    Raises:
+        BadInput: A number takes more than the 8 bytes that the viewer reads.
+    """
+    trace = _Trace(profile)
+    entries = list(trace.entries())
+    if trace.end >= 1 << 63:
+        raise BadInput("the addresses take more than 8 bytes", hint="export it in another format")
+    snapshot = {
+        MARK: _about(profile),
+        "device_traces": [entries],
+        "segments": trace.segments(),
+        "allocator_settings": {},
+        "external_annotations": [],
+    }
+    return pickle.dumps(snapshot, protocol=4)
 
 
-def _about(profile: Profile) -> dict[str, Plain]:
+def _about(profile: Profile) -> dict[str, str]:
     return {
         "version": __version__,
-        "script": profile.script,
-        "model": profile.model,
-        "shape": profile.shape,
-        "device": profile.device,
+        "script": _text(profile.script),
+        "model": _text(profile.model),
+        "shape": _text(profile.shape),
+        "device": _text(profile.device),
     }
 
 
 class _Trace:
     """Plays the timeline: every block gets a place when it is born."""
 
-    def __init__(self, profile: Profile, pickle: PlainPickle) -> None:
+    def __init__(self, profile: Profile) -> None:
         self.timeline = profile.timeline
-        self.pickle = pickle
         self.start = _microseconds(profile.created)
         self.addresses: dict[int, int] = {}  # of the allocations that are alive
         self.free: defaultdict[int, list[int]] = defaultdict(list)  # by size
-        self.known: dict[str | int | None, bytes] = {}
+        # One list a site: what is there twice is written once, and referred to.
+        self.frames: list[list[Plain]] = [_frames(site) for site in self.timeline.sites]
         self.end = FIRST_ADDRESS
         for index, block in enumerate(self.timeline.allocations):
             if block.birth is None:
@@ -74,7 +79,7 @@ class _Trace:
         self.addresses[index] = address
         return address
 
-    def entries(self) -> Iterator[bytes]:
+    def entries(self) -> Iterator[dict[str, Plain]]:
         """The events, in the order of the timeline."""
         # The viewer fails on a snapshot with categories and without this one.
         yield self.entry("snapshot", 0, 0, self.start, None)
@@ -90,73 +95,50 @@ class _Trace:
             for action in actions:
                 yield self.entry(action, address, block.bytes, self.time(*moment), block.site)
 
-    def entry(self, action: str, address: int, size: int, time: int, site: int | None) -> bytes:
-        known = self.known
-        # One after the other: what is written first is referred to later.
-        return b"".join(
-            (
-                known.get(action) or self.first(action, self.head, action),
-                integer(address),
-                known.get("size") or self.first("size", self.pickle.value, "size"),
-                integer(size),
-                known.get("time") or self.first("time", self.middle),
-                integer(time),
-                known.get(site) or self.first(site, self.tail, site),
-            )
-        )
+    def entry(
+        self, action: str, address: int, size: int, time: int, site: int | None
+    ) -> dict[str, Plain]:
+        return {
+            "action": action,
+            "addr": address,
+            "size": size,
+            "stream": 0,
+            "time_us": time,
+            **self.place_of(site),
+        }
 
-    def first(
-        self, key: str | int | None, encode: Callable[..., bytes], *arguments: str | int | None
-    ) -> bytes:
-        """A part that many entries have: encoded again it is references only, and stays so."""
-        data = encode(*arguments)
-        self.known[key] = encode(*arguments)
-        return data
-
-    def middle(self) -> bytes:
-        value = self.pickle.value
-        return value("stream") + value(0) + value("time_us")
-
-    def head(self, action: str) -> bytes:
-        value = self.pickle.value
-        return b"}(" + value("action") + value(action) + value("addr")
-
-    def tail(self, site: int | None) -> bytes:
-        value = self.pickle.value
-        category = "unknown" if site is None else self.timeline.sites[site].category
-        return value("category") + value(category) + value("frames") + self.frames(site) + b"u"
-
-    def frames(self, site: int | None) -> bytes:
-        found = [] if site is None else _frames(self.timeline.sites[site])
-        return self.pickle.shared(site, found)
+    def place_of(self, site: int | None) -> dict[str, Plain]:
+        if site is None:
+            return {"category": "unknown", "frames": []}
+        return {"category": self.timeline.sites[site].category, "frames": self.frames[site]}
 
     def time(self, event: int | None, seconds: float | None) -> int:
         """Microseconds since 1970; where only the order is known, one for each event."""
         return self.start + ((event or 0) if seconds is None else round(seconds * 1e6))
 
-    def segments(self) -> Iterator[bytes]:
+    def segments(self) -> list[dict[str, Plain]]:
         """The one segment, as it is after the last event."""
         if self.end == FIRST_ADDRESS:
-            return
-        value = self.pickle.value
+            return []
         alive = sum(self.timeline.allocations[index].bytes for index in self.addresses)
-        facts: dict[str, Plain] = {
-            "device": 0,
-            "address": FIRST_ADDRESS,
-            "total_size": self.end - FIRST_ADDRESS,
-            "allocated_size": alive,
-            "active_size": alive,
-            "requested_size": alive,
-            "stream": 0,
-            "segment_type": "large",
-            "segment_pool_id": [0, 0],
-            "is_expandable": False,
-            "frames": [],
-        }
-        # Without its end, so that the dict goes on.
-        yield value(facts)[:-1] + value("blocks") + b"".join(listed(self.blocks())) + b"u"
+        return [
+            {
+                "device": 0,
+                "address": FIRST_ADDRESS,
+                "total_size": self.end - FIRST_ADDRESS,
+                "allocated_size": alive,
+                "active_size": alive,
+                "requested_size": alive,
+                "stream": 0,
+                "segment_type": "large",
+                "segment_pool_id": [0, 0],
+                "is_expandable": False,
+                "frames": [],
+                "blocks": list(self.blocks()),
+            }
+        ]
 
-    def blocks(self) -> Iterator[bytes]:
+    def blocks(self) -> Iterator[Plain]:
         address = FIRST_ADDRESS
         for start, index in sorted((start, index) for index, start in self.addresses.items()):
             block = self.timeline.allocations[index]
@@ -167,14 +149,14 @@ class _Trace:
         if address < self.end:
             yield self.block(address, self.end - address, 0, "inactive", None)
 
-    def block(self, address: int, size: int, requested: int, state: str, site: int | None) -> bytes:
-        facts: dict[str, Plain] = {
+    def block(self, address: int, size: int, requested: int, state: str, site: int | None) -> Plain:
+        return {
             "address": address,
             "size": size,
             "requested_size": requested,
             "state": state,
+            **self.place_of(site),
         }
-        return self.pickle.value(facts)[:-1] + self.tail(site)
 
 
 def _room(block: Allocation) -> int:
@@ -185,12 +167,19 @@ def _frames(site: Site) -> list[Plain]:
     """The user's line, and a line that says all there is to know."""
     told = [site.category, site.phase, site.op, site.module]
     words = [each for each in told if each] + ([f"kept by {site.node}"] if site.node else [])
-    frames: list[Plain] = [{"filename": MARK, "line": 0, "name": ", ".join(words)}]
+    frames: list[Plain] = [{"filename": MARK, "line": 0, "name": _text(", ".join(words))}]
     if site.source:
         file, _, line = site.source.rpartition(":")
         if file and line.isdecimal() and len(line) < 10:
-            frames.insert(0, {"filename": file, "line": int(line), "name": site.op or "?"})
+            frames.insert(
+                0, {"filename": _text(file), "line": int(line), "name": _text(site.op or "?")}
+            )
     return frames
+
+
+def _text(text: str) -> str:
+    """Without half characters, which a path may have and UTF-8 has not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _microseconds(created: str) -> int:

@@ -26,8 +26,8 @@ from support.whole_profiles import Life, live_bytes, profile
 # What torch/utils/viz/MemoryViz.js (of PyTorch) reads, of what a protocol 4 pickle of
 # plain data consists of.
 VIEWER_KNOWS = {
-    *("PROTO", "STOP", "MARK", "MEMOIZE", "BINGET", "LONG_BINGET"),
-    *("EMPTY_DICT", "EMPTY_LIST", "SETITEMS", "APPENDS"),
+    *("PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINGET", "LONG_BINGET"),
+    *("EMPTY_DICT", "EMPTY_LIST", "SETITEM", "SETITEMS", "APPEND", "APPENDS"),
     *("SHORT_BINUNICODE", "BINUNICODE", "NONE", "NEWTRUE", "NEWFALSE"),
     *("BININT", "BININT1", "BININT2", "LONG1"),
 }
