@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 from torch import fx
 from torch._dynamo import convert_frame
 from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.exc import BackendCompilerFailed
 from torch._functorch.partitioners import default_partition
 from torch._guards import CompileContext, TracingContext
 from torch.fx.graph import _BoxedCodeGen
@@ -150,7 +151,10 @@ def covers_frame(gm: fx.GraphModule, frame: int) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without its pages of advice."""
+    """What an error says, without its pages of advice; of a failed backend, what failed in it."""
+    if isinstance(error, BackendCompilerFailed):
+        inner = error.inner_exception
+        return f"{type(inner).__name__}: {first_line(inner)}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
