@@ -24,8 +24,8 @@ def break_(module: str, name: str) -> None:
 
 
 BROKEN = {
-    "planner": ("fastsa.runtime.selector", "plan"),
-    "solver": ("fastsa.planner.solve", "_core.solve"),
+    "planner": ("fastsa.runtime.selector", "solve"),
+    "solver": ("fastsa.planner.search", "_core.solve"),
     "validator": ("fastsa.runtime.selector", "validate"),
     "timing": ("fastsa.runtime.plan_request", "measure"),
     "partition": ("fastsa.runtime.partition", "_check_order"),

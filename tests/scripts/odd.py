@@ -19,7 +19,7 @@ STEPS = 8
 SCHEDULE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.6, 0.12)  # with these eager and compiled are the same
 PLACES = {
     "measured": ("fastsa.runtime.plan_request", "measure"),
-    "planned": ("fastsa.runtime.selector", "plan"),
+    "planned": ("fastsa.runtime.selector", "solve"),
     "partitioned": ("fastsa.runtime.partition", "_check_order"),
 }
 MARK = 0

@@ -18,7 +18,7 @@ from fastsa.instrumentation.device import device_name, versions
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.planner.search import PLANNER_VERSION
-from fastsa.runtime import job
+from fastsa.runtime import decisions
 from fastsa.runtime.dynamo_backend import _jobs, backend
 from support.hard_models import Hard, add_noise, batch
 from support.random_plans import random_plan
@@ -113,7 +113,7 @@ def test_the_lie_would_be_noticed(
     lied_to: Path, expected: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is above is no accident: without the look at the model the bits are others."""
-    monkeypatch.setattr(job, "validate_order", lambda graph, order: None)
+    monkeypatch.setattr(decisions, "validate_order", lambda graph, order: None)
     found = gradients(lied_to, seed=4)
     assert not all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
