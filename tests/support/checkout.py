@@ -47,8 +47,11 @@ class Checkout:
         shutil.copy2(CORE, self.root / "planner" / CORE.name)
         packages = next((environment / "lib").glob("python*/site-packages"))
         paths = (self.root / "src", sysconfig.get_path("purelib"))
-        # Of a path that a .pth file names, the .pth files are not read: no other fastsa is found.
+        # Of a path that a .pth file names, the .pth files are not read: no other fastsa is found,
+        # and coverage.py's own, by which it measures subprocesses, has to be there as well.
         (packages / "paths.pth").write_text("".join(f"{path}\n" for path in paths))
+        for each in Path(sysconfig.get_path("purelib")).glob("*coverage.pth"):
+            shutil.copy2(each, packages / each.name)
         metadata = Path(str(distribution("fastsa").locate_file("")))
         for each in metadata.glob("fastsa-*.dist-info"):
             shutil.copytree(each, packages / each.name)

@@ -40,7 +40,7 @@ def config(root: Path, data: Path) -> str:
 
 def let_coverage_trace(root: Path) -> None:
     """Change a copy of the checkout so that models are captured although coverage.py traces."""
-    path = root / "profiler" / "capturable.py"
+    path = root / "capture" / "capturable.py"
     text = path.read_text("utf-8")
     assert text.count(OBSTACLE) == 1
     path.write_text(text.replace(OBSTACLE, NO_OBSTACLE), "utf-8")

@@ -18,7 +18,7 @@ from support.checkout import Checkout
 from support.mutants import Mutant, mutants
 from support.tiers import read_seconds
 
-ROOMS = ("runtime", "profiler", "cache")
+ROOMS = ("runtime", "profiler", "cache", "capture", "instrumentation", "records")
 COUNT = int(os.environ.get("FASTSA_MUTANTS", "40"))
 SEED = os.environ.get("FASTSA_MUTANTS_SEED", "fastsa")
 LEAST = 0.75  # of the faults must be seen
