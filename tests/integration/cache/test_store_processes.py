@@ -207,7 +207,8 @@ class TestFork:
 def test_a_lookup_imports_no_sqlite_utils(store: Store) -> None:
     store.add_plan(builders.plan(GRAPH), KEY)
     code = (
-        "import sys, pathlib; from fastsa.cache.keys import PlanKey; from fastsa.cache.store import Store;"
+        "import sys, pathlib;"
+        "from fastsa.cache.keys import PlanKey; from fastsa.cache.store import Store;"
         f"store = Store.open(pathlib.Path({str(store.path)!r}));"
         f"assert store.find_plan(PlanKey{msgspec.structs.astuple(KEY)!r}, 2**40);"
         "print(sorted({'sqlite_utils', 'torch', 'rich', 'platformdirs'} & set(sys.modules)))"
