@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -48,15 +49,40 @@ class _InPlace:
         state, self._state = self._state, None
         earlier = begun()
         try:
-            return self._compiled(*args, **kwargs)
+            with _quiet:
+                return self._compiled(*args, **kwargs)
         except Interruption as interruption:
             raise interruption.error from None
         except TorchDynamoException as error:
             if state is None and begun() != earlier:
                 raise  # a part has run, and may have changed something
-            if state is not None:
-                _restore_random_state(state)
-            return self._failed(error, lambda: self._plain(*args, **kwargs))
+            failure = error
+        # Outside of the handler: what the script raises now has no failure of ours as its context.
+        if state is not None:
+            _restore_random_state(state)
+        return self._failed(failure, lambda: self._plain(*args, **kwargs))
+
+
+class _Quiet(logging.Filter):
+    """In it torch does not log what its tracer raises, which is told or never matters.
+
+    Of a script's own wrong shape it would log twenty lines before the script's own error.
+    """
+
+    _logger = logging.getLogger("torch._subclasses.fake_tensor")
+
+    def __enter__(self) -> None:
+        self._logger.addFilter(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is logged."""
+        return not str(record.msg).startswith("failed while attempting to run meta")
+
+
+_quiet = _Quiet()
 
 
 def restore_module(module: nn.Module) -> None:

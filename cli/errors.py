@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import click
 
+from fastsa.cli import script_traceback
 from fastsa.cli.tell import settle, tell
 from fastsa.errors import FastsaError
 
@@ -26,13 +27,19 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
 
     A command that runs a user's script returns it as a function without parameters. The function
     is called when nothing of the command line is left around it: the script's exceptions, exit
-    code and Ctrl-C are its own; only a FastsaError becomes one line here.
+    code and Ctrl-C are its own; only a FastsaError becomes one line here. Frames of fastsa are
+    left out of what is shown of an exception.
     """
     script = _parse_and_run(command, arguments)
     try:
         script()
     except FastsaError as error:
         sys.exit(_told(error))
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        script_traceback.show(error)
+        sys.exit(1)
     finally:
         settle()
     sys.exit(0)

@@ -98,3 +98,73 @@ run_command(command, [])
         done = run(sandbox, self.CODE, FASTSA_DEBUG="1")
         assert done.returncode == 1
         assert "Traceback" in done.stderr
+
+
+CHAINED = """
+def inner():
+    return {}["key"]
+
+def outer():
+    try:
+        inner()
+    except KeyError as error:
+        raise ValueError("mine") from error
+
+outer()
+"""
+WRONG_SHAPE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.second(self.first(x).relu())
+
+net = Net()
+optimizer = torch.optim.Adam(net.parameters())
+for width in WIDTHS:
+    optimizer.zero_grad()
+    net(torch.ones(2, width)).sum().backward()
+    optimizer.step()
+"""
+
+
+class TestTraceback:
+    """What is shown of a script's error is what `python` shows: frames of ours are left out."""
+
+    def shown(self, sandbox: CliSandbox, code: str) -> tuple[list[str], list[str]]:
+        """What python shows from the script's first frame on, and what `fastsa run` shows."""
+        script = sandbox.folder / "wrong.py"
+        script.write_text(code)
+        plain = sandbox.start(script).done()
+        options = ("--budget", "90%", "--best-effort", "--time-limit", "0.2")
+        ours = sandbox.fastsa("run", *options, str(script))
+        assert plain.returncode == ours.returncode == 1
+        assert "During handling" not in ours.stderr
+        head = f'  File "{script}"'
+        texts = [done.stderr[done.stderr.index(head) :] for done in (plain, ours)]
+        before = ours.stderr.partition(head)[0].splitlines()
+        assert all(line.startswith(("fastsa: ", "  ", "Traceback")) for line in before), before
+        return texts[0].splitlines(), texts[1].splitlines()
+
+    def test_and_of_what_led_to_it(self, sandbox: CliSandbox) -> None:
+        plain, ours = self.shown(sandbox, CHAINED)
+        own = [line for line in plain if "in run" not in line and "runpy" not in line]
+        assert len(ours) <= len(own)
+        wanted = [line for line in plain if "wrong.py" in line or "Error" in line]
+        assert [line for line in ours if "wrong.py" in line or "Error" in line] == wanted
+        assert not any("/fastsa/" in line for line in ours)
+
+    @pytest.mark.parametrize("widths", [(5,), (4, 4, 5)], ids=["at first", "later"])
+    def test_a_wrong_shape_costs_no_more_lines(
+        self, sandbox: CliSandbox, widths: tuple[int, ...]
+    ) -> None:
+        plain, ours = self.shown(sandbox, f"WIDTHS = {widths}\n{WRONG_SHAPE}")
+        assert len(ours) == len(plain)
+        assert ours[-1] == plain[-1]
+        assert "mat1 and mat2 shapes" in ours[-1]
+        assert not any("/fastsa/" in line for line in ours)
