@@ -88,7 +88,7 @@ def _forget_stdout() -> None:
 
 
 def _tell_warning(message: Warning | str, *where: object, **more: object) -> None:
-    _say(str(message))
+    _say(f"fastsa: {message}")
 
 
 def _tell_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

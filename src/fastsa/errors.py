@@ -54,8 +54,9 @@ class FastsaWarning(UserWarning):
 def warn(text: str) -> None:
     """Issue a FastsaWarning. A filter that makes errors of warnings must not stop a job of ours."""
     try:
-        # Where in fastsa it was noticed, with that line of its code, helps nobody.
-        warnings.warn_explicit(f"fastsa: {text}", FastsaWarning, "fastsa", 1)
+        # Where in fastsa it was noticed, with that line of its code, helps nobody. Python puts
+        # `fastsa:1: FastsaWarning: ` before the text.
+        warnings.warn_explicit(text, FastsaWarning, "fastsa", 1)
     except FastsaWarning as error:
         if sys.stderr is not None:
             with suppress(OSError, ValueError):  # full or closed

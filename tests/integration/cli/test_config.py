@@ -38,4 +38,4 @@ def test_a_mistake_does_not_stop_a_program(sandbox: CliSandbox) -> None:
     )
     done = sandbox.start(script, FASTSA_SEED="x").done()
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
-    assert done.stderr.count("FastsaWarning: fastsa: training unplanned: FASTSA_SEED") == 1
+    assert done.stderr.count("FastsaWarning: training unplanned: FASTSA_SEED") == 1

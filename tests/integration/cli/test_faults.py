@@ -35,7 +35,7 @@ def as_without(sandbox: CliSandbox, done: Done, *arguments: str) -> bool:
 
 
 def warnings_of(done: Done) -> list[str]:
-    return [line for line in done.stderr.splitlines() if "Warning: fastsa: " in line]
+    return [line for line in done.stderr.splitlines() if "FastsaWarning: " in line]
 
 
 @pytest.mark.promise("fails-otherwise")

@@ -147,7 +147,7 @@ class Ranks:
     def is_unplanned(self, why: str) -> bool:
         """Whether nobody has a plan, and one has told why."""
         (warning,) = self.warnings
-        said = r"fastsa: (rank \d: )?the model trains unplanned on all ranks: "
+        said = r"(rank \d: )?the model trains unplanned on all ranks: "
         assert re.fullmatch(said + why, warning), warning
         return self.told == []
 
