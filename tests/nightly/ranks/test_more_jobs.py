@@ -147,7 +147,7 @@ class TestDivergent:
     def test_unplanned(self, place: Path, how: str, why: str) -> None:
         done = divergent(place, how)
         (warning,) = done.warnings
-        said = r"FastsaWarning: (rank 1: )?the model trains unplanned on all ranks: "
+        said = r"(rank 1: )?the model trains unplanned on all ranks: "
         assert re.fullmatch(said + why, warning)
         assert "fastsa: trained unplanned" in done.err
         assert "run" not in kinds(place)
