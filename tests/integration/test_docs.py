@@ -13,7 +13,7 @@ from support.sandbox import CliSandbox
 
 SESSIONS = re.compile(r"```console\n(.*?)```", re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-QUICK = ("README.md", "explain.md")
+QUICK = ("README.md",)
 VOLATILE = re.compile(r"[0-9a-f]{12}|─+|[-+]?\d[\d.,]*( [KMG]iB| B| ms| s|%)?")
 ID = re.compile(r"\b[0-9a-f]{12}\b")
 

@@ -1,6 +1,6 @@
 """Real scripts as whole processes, at half their memory; their models are in the zoo.
 
-All of the scripts, and at the lowest peak found, are in the nightly tier.
+One with transformers' Trainer is in integrations/test_callbacks.py. All of the scripts, and at the lowest peak found, are in the nightly tier.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from support.fork_server import ForkServer
 from support.real_scripts import ITEMS, Trained
 from support.sandbox import CliSandbox
 
-WHOLE = ("hf_trainer", "lightning_trainer", "gan", "accumulation", "compiles blocks aot_eager")
+WHOLE = ("lightning_trainer", "gan", "accumulation", "compiles blocks aot_eager")
 
 
 @pytest.mark.parametrize("name", WHOLE)
