@@ -1,6 +1,7 @@
 """Real scripts as whole processes, at half their memory; their models are in the zoo.
 
-One with transformers' Trainer is in integrations/test_callbacks.py. All of the scripts, and at the lowest peak found, are in the nightly tier.
+One with transformers' Trainer is in integrations/test_callbacks.py. All of the scripts, and at the
+lowest peak found, are in the nightly tier.
 """
 
 from __future__ import annotations
