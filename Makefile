@@ -23,7 +23,7 @@ PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reor
 # A test that takes five minutes ends its worker, and is named.
 HANGS_FAIL = -o faulthandler_exit_on_timeout=true
 # What is about the core, and not about OR-Tools or Python beside it.
-SANITIZED_TESTS = $(filter-out %/test_baselines.py %/test_explain.py,$(wildcard tests/unit/planner/test_*.py))
+SANITIZED_TESTS = $(filter-out %/test_baselines.py %/test_budget.py %/test_explain.py,$(wildcard tests/unit/planner/test_*.py))
 SEED ?= $(shell git rev-parse HEAD 2>/dev/null)
 ASAN_BUILD = -C build-dir=build/asan -C cmake.build-type=Debug $(foreach define,\
 	FASTSA_BUILD_TESTS=ON FASTSA_BUILD_FUZZERS=ON FASTSA_SANITIZE=address$(comma)undefined,-C cmake.define.$(define))

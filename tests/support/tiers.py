@@ -20,7 +20,7 @@ nightly tests they are estimates."""
 
 LONG_SCOPE = 15.0  # seconds
 LONG = 0.5  # seconds; of the nightly tests all are kept
-MOST_SAMPLED = 240.0  # seconds of workers that a sample may take, whatever a tenth is
+MOST_SAMPLED = 160.0  # seconds of workers that a sample may take, whatever a tenth is
 UNKNOWN_SECONDS = 10.0  # of a nightly test that SECONDS does not know yet
 PROCESSES = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec"})
 
