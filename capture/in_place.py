@@ -60,7 +60,10 @@ class _InPlace:
         # Outside of the handler: what the script raises now has no failure of ours as its context.
         if state is not None:
             _restore_random_state(state)
-        return self._failed(failure, lambda: self._plain(*args, **kwargs))
+        try:
+            return self._failed(failure, lambda: self._plain(*args, **kwargs))
+        finally:
+            del failure  # its traceback has this frame, and the frame the batch
 
 
 class _Quiet(logging.Filter):

@@ -47,15 +47,13 @@ def command(as_json: bool, budget: str, store: Path | None, **options: Any) -> i
     """
     from fastsa.cache.store import Store
     from fastsa.planner.budget import parse
-    from fastsa.runtime.equivalence import check as script_check
+    from fastsa.runtime.equivalence.check import check
     from fastsa.runtime.equivalence.trace import Assignment
 
     parse(budget)
     with Store.open(store) as opened:
         task = Assignment(budget=budget, store=str(opened.path), **options)
-        verdicts = script_check.check(
-            task, lambda text: click.echo(f"fastsa: check: {text}", err=True)
-        )
+        verdicts = check(task, lambda text: click.echo(f"fastsa: check: {text}", err=True))
         ids = [opened.add_verdict(each) if each.plan else None for each in verdicts]
     _tell(report.summarize(ids[0], verdicts[0]), as_json)
     return 0 if verdicts[0].holds else 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from fastsa.errors import BadInput
-from fastsa.planner import shared_regions as tied
 from fastsa.planner.baselines import RIVALS, run
 from fastsa.planner.graph import Graph
 from fastsa.planner.options import ALGORITHMS, Cancel, OnProgress, SearchOptions, check_budget
 from fastsa.planner.plan import Plan
 from fastsa.planner.search import search
+from fastsa.planner.shared_regions import plan_shared_regions, shared_regions
 
 
 def plan(
@@ -56,9 +56,9 @@ def solve(
     """The fastest plan found whose peak fits.
 
     A step that calls one captured region several times gets one order for all its calls (see
-    `tied`), without progress, always by `fastsa`; `options.iterations` is then for each of its
-    searches. A rival of `fastsa.planner.baselines` searches for the time limit and reports no
-    progress; its module says what of `seed`, `threads` and `cancel` its solver heeds.
+    `shared_regions`), without progress, always by `fastsa`; `options.iterations` is then for each
+    of its searches. A rival of `fastsa.planner.baselines` searches for the time limit and reports
+    no progress; its module says what of `seed`, `threads` and `cancel` its solver heeds.
 
     Args:
         graph: Of the step.
@@ -78,11 +78,9 @@ def solve(
     """
     check_budget(budget_bytes)
     options.check()
-    if tied.shared_regions(graph):
+    if shared_regions(graph):
         own = msgspec.structs.replace(options, algorithm=ALGORITHMS[0])
-        return tied.plan_shared_regions(
-            graph, budget_bytes, own, warm_start=warm_start, cancel=cancel
-        )
+        return plan_shared_regions(graph, budget_bytes, own, warm_start=warm_start, cancel=cancel)
     if options.algorithm in RIVALS:
         _check_rival(options, warm_start)
         return run.plan(graph, budget_bytes, options, cancel=cancel)
