@@ -18,7 +18,7 @@ import msgspec
 
 from fastsa.errors import BadInput
 from fastsa.planner import graph as graphs
-from fastsa.planner.baselines.rival import Effort
+from fastsa.planner.baselines.baseline import Effort
 from fastsa.planner.baselines.run import load
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan, Planner
@@ -36,7 +36,7 @@ class Loss(msgspec.Struct, frozen=True):
 
     seed: int
     length: int
-    budget_bytes: int
+    step_budget_bytes: int
     exact_extra_seconds: float
     fastsa_extra_seconds: float | None  # None: no plan within the budget found
 
@@ -74,7 +74,7 @@ def random(count: int, time_limit: float, exact_limit: float, losses: Path | Non
 @main.command()
 @click.option("--budgets", default="80,70,60,50", show_default=True, help="Percent of the peak.")
 @click.option("--time-limit", default=5.0, show_default=True, help="Seconds for fastsa.")
-@click.option("--exact-limit", default=60.0, show_default=True, help="Seconds for each rival.")
+@click.option("--exact-limit", default=60.0, show_default=True, help="Seconds for each baseline.")
 @click.option("--algorithm", "algorithms", multiple=True, default=("checkmate-milp",))
 def resnet18(
     budgets: str, time_limit: float, exact_limit: float, algorithms: tuple[str, ...]
@@ -101,7 +101,7 @@ def resnet18(
 
 
 def exact(graph: Graph, budget: int, algorithm: str, limit: float) -> tuple[Plan | None, bool]:
-    """The rival's plan, None if it has none, and whether it proved that none is faster."""
+    """The baseline's plan, None if it has none, and whether it proved that none is faster."""
     effort = Effort(time.monotonic() + limit, 0, 1, None)
     try:
         found = load(algorithm)(graph, budget, effort)
@@ -145,7 +145,7 @@ def _budget(graph: Graph, share: float) -> int:
 def _loss(seed: int, length: int, ours: Plan, best: Plan | None) -> Loss:
     assert best
     extra = ours.extra_seconds if ours.fits else None
-    return Loss(seed, length, ours.budget_bytes, best.extra_seconds, extra)
+    return Loss(seed, length, ours.step_budget_bytes, best.extra_seconds, extra)
 
 
 def _extra(found: Plan | None) -> str:

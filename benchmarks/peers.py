@@ -55,7 +55,7 @@ class Variant(msgspec.Struct, frozen=True):
         return f"{self.way}, memory budget {self.budget:g}"
 
 
-RIVALS = (
+BASELINES = (
     Variant("eager"),
     Variant("checkpoint"),
     *(Variant(way, share) for way in ("aot_eager", "inductor") for share in (1.0, 0.5, 0.25)),
@@ -224,11 +224,11 @@ class Contest:
         self.missing: list[Missing] = []
         self._alive: list[tuple[Process, Row]] = []
 
-    def run(self, rivals: tuple[Variant, ...]) -> None:
+    def run(self, baselines: tuple[Variant, ...]) -> None:
         """Rivals first, then fastsa at each of their peaks."""
         with self.ending():
-            for rival in rivals:
-                self.enter(rival)
+            for baseline in baselines:
+                self.enter(baseline)
             for budget in budgets(self.rows):
                 self.enter(Variant("fastsa", budget))
             self.take_turns()
@@ -272,7 +272,7 @@ class Contest:
 
 
 def budgets(rows: list[Row]) -> list[int]:
-    """The peaks of the rivals, largest first, without those that are the same."""
+    """The peaks of the baselines, largest first, without those that are the same."""
     found: list[int] = []
     for peak in sorted((row.peak_bytes for row in rows), reverse=True):
         if not found or peak < found[-1] * (1 - SAME_PEAK):
@@ -299,7 +299,7 @@ def opponent(row: Row, rows: list[Row]) -> Row | None:
 
 
 def table(contest: Contest) -> list[str]:
-    """The rows as markdown: each rival beside fastsa at its peak."""
+    """The rows as markdown: each baseline beside fastsa at its peak."""
     lines = [
         f"### {contest.size.label()}",
         "",
@@ -392,7 +392,9 @@ def document(contests: list[Contest]) -> dict[str, Any]:
 @click.option("--batch", default=SMALL.batch)
 @click.option("--dropout", default=SMALL.dropout)
 @click.option("--rounds", default=7)
-@click.option("--ways", default="checkpoint,aot_eager,inductor", help="rivals beside plain eager")
+@click.option(
+    "--ways", default="checkpoint,aot_eager,inductor", help="baselines beside plain eager"
+)
 @click.option("--time-limit", default=10.0, help="seconds of planning per budget")
 @click.option("--deadline", default=420.0, help="seconds after which no variant is started")
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
@@ -415,7 +417,7 @@ def main(
     """Print the table; on a GPU of sizes that fill it, else of the size given."""
     change = {"layers": layers, "width": width, "length": length, "batch": batch}
     sizes = [msgspec.structs.replace(SMALL, **change, heads=width // 64, dropout=dropout)]
-    rivals = tuple(r for r in RIVALS if r.way in ("eager", *ways.split(",")))
+    baselines = tuple(r for r in BASELINES if r.way in ("eager", *ways.split(",")))
     end = time.monotonic() + deadline
     contests = []
     with tempfile.TemporaryDirectory() as folder:
@@ -425,7 +427,7 @@ def main(
         for i, size in enumerate(sizes):
             left = (end - time.monotonic()) / (len(sizes) - i)
             contest = Contest(size, rounds, time_limit, time.monotonic() + left, store)
-            contest.run(rivals)
+            contest.run(baselines)
             contests.append(contest)
     lines = [
         f"{date.today().isoformat()}, {device_label()}, torch {torch.__version__}, "

@@ -83,11 +83,11 @@ class SettledJob(Job):
 
     def __init__(self, settings: Settings, decision: Decision) -> None:
         super().__init__(settings)
-        self.settled = decision
+        self.decided = decision
 
     def decide(self, captured: Capture, needs: Needs = ALONE, *, is_whole: bool = True) -> Decision:
         """What was decided before."""
-        return self.settled
+        return self.decided
 
 
 def gpt() -> tuple[nn.Module, Step]:

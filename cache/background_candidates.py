@@ -18,7 +18,7 @@ AGAIN_DAYS = 1  # until a search that has found something goes on, and one that 
 LOOK_SECONDS = 3600.0  # until days count, though nobody has written
 
 # Not the payloads: sorting would read them all.
-_COLUMNS = "plans.graph, device, torch, cuda, planner, budget_bytes"
+_COLUMNS = "plans.graph, device, torch, cuda, planner, step_budget_bytes"
 
 # The latest used first. A search that found nothing better is over, until a job stores the plan
 # anew: its graph was measured again.
@@ -30,7 +30,7 @@ _USED = """
 _IMPROVE = f"""
     SELECT 'improve' AS kind, {_COLUMNS} {_USED} AND status = 'feasible' AND NOT EXISTS (
         SELECT 1 FROM requests AS past WHERE kind = 'improve' AND past.key = plans.key
-        AND past.budget_bytes = plans.budget_bytes AND (
+        AND past.step_budget_bytes = plans.step_budget_bytes AND (
             past.state IN ('waiting', 'running') OR past.changed >= :again
             OR past.state = 'planned' AND past.plan IS NULL AND past.changed >= plans.created))
     ORDER BY latest DESC LIMIT 1"""
@@ -44,11 +44,11 @@ _CURVE = f"""
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """A request worth making. `budget_bytes` are the step's own; a curve has none."""
+    """A request worth making. `step_budget_bytes` are the step's own; a curve has none."""
 
     kind: RequestKind
     key: PlanKey
-    budget_bytes: int
+    step_budget_bytes: int
 
 
 class BackgroundCandidates:
@@ -70,7 +70,7 @@ class BackgroundCandidates:
                 key = PlanKey(
                     row["graph"], row["device"], row["torch"], row["cuda"], row["planner"]
                 )
-                budget = 0 if row["kind"] == "curve" else row["budget_bytes"]
+                budget = 0 if row["kind"] == "curve" else row["step_budget_bytes"]
                 return Worth(row["kind"], key, budget)
         self._seen, self._seen_at = version, time.monotonic()
         return None

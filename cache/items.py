@@ -40,7 +40,8 @@ class Row(msgspec.Struct, frozen=True):
     shape: str | None
     device: str | None
     created: str
-    budget_bytes: int | None = None
+    process_budget_bytes: int | None = None
+    step_budget_bytes: int | None = None
     peak_bytes: int | None = None
     peak_origin: Literal["measured", "predicted"] | None = None
     seconds_origin: Literal["measured", "predicted"] | None = None
@@ -79,7 +80,7 @@ _LISTS: dict[Kind, str] = {
         ORDER BY graphs.number DESC""",
     "plan": """
         SELECT 'plan' kind, plans.id, coalesce(profiles.model, name) model, profiles.shape,
-               plans.device, plans.created, plans.budget_bytes, plans.peak_bytes,
+               plans.device, plans.created, plans.step_budget_bytes, plans.peak_bytes,
                'predicted' peak_origin, seconds, 'predicted' seconds_origin, status, curve,
                identical_to_compiled, within_budget, steps, verdicts.created verdict_created
         FROM plans
@@ -91,7 +92,7 @@ _LISTS: dict[Kind, str] = {
         LEFT JOIN profiles ON profiles.number = graphs.profile
         ORDER BY plans.number DESC""",
     "run": """
-        SELECT 'run' kind, id, model, shape, device, created, budget_bytes,
+        SELECT 'run' kind, id, model, shape, device, created, process_budget_bytes,
                coalesce(measured_peak_bytes, predicted_peak_bytes) peak_bytes,
                iif(measured_peak_bytes IS NULL, 'predicted', 'measured') peak_origin,
                coalesce(measured_step_seconds, predicted_step_seconds) seconds,
@@ -99,7 +100,7 @@ _LISTS: dict[Kind, str] = {
                'plan ' || plan_origin status
         FROM runs ORDER BY number DESC""",
     "verdict": """
-        SELECT 'verdict' kind, id, model, shape, device, created, budget_bytes,
+        SELECT 'verdict' kind, id, model, shape, device, created, process_budget_bytes,
                coalesce(measured_peak_bytes, predicted_peak_bytes) peak_bytes,
                iif(measured_peak_bytes IS NULL, 'predicted', 'measured') peak_origin,
                coalesce(measured_step_seconds, predicted_step_seconds) seconds,
@@ -130,7 +131,7 @@ def _row(columns: dict[str, Any]) -> Row:
             None if columns[name] is None else bool(columns[name])
             for name in ("identical_to_compiled", "within_budget")
         )
-        columns["checked"] = verdict.told(identical, within, columns["steps"], created)
+        columns["checked"] = verdict.summary_line(identical, within, columns["steps"], created)
     return msgspec.convert(columns, Row)
 
 

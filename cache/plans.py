@@ -64,12 +64,12 @@ class PlanTable(StoreTable):
     def find_plan(
         self,
         key: PlanKey,
-        budget_bytes: int,
+        step_budget_bytes: int,
         usable: Callable[[Plan], bool] | None = None,
         *,
         counts: bool = True,
     ) -> StoredPlan | None:
-        """The fastest plan for `key` with a peak of at most `budget_bytes`; of equals, the lower.
+        """The fastest plan for `key` whose peak fits `step_budget_bytes`; of equals, the lower.
 
         Bytes are the step's own, like a plan's. A plan that is not `usable` is passed over.
         `counts`: whether it counts as a lookup.
@@ -78,7 +78,7 @@ class PlanTable(StoreTable):
         where = """key = ? AND peak_bytes <= ? AND status IN ('optimal', 'feasible')
                    ORDER BY seconds, peak_bytes, number DESC"""
         damage: list[str] = []
-        parameters = [digest, min(budget_bytes, INT64_MAX)]
+        parameters = [digest, min(step_budget_bytes, INT64_MAX)]
         for row, plan in self._intact("plan", Plan, where, parameters, damage):
             if usable is None or usable(plan):
                 if counts:
@@ -88,21 +88,21 @@ class PlanTable(StoreTable):
             self.count(f"plan.miss.{'damaged' if damage else self._why_missed(digest)}")
         return None
 
-    def has_curve(self, key: PlanKey, budget_bytes: int, base_seconds: float) -> bool:
-        """Whether a curve for `key` has a plan with a peak of at most `budget_bytes`.
+    def has_curve(self, key: PlanKey, step_budget_bytes: int, base_seconds: float) -> bool:
+        """Whether a curve for `key` has a plan with a peak of at most `step_budget_bytes`.
 
         Of a graph that was measured again since, only the curve of the same `base_seconds` counts.
         """
         sql = """SELECT 1 FROM plans WHERE key = ? AND peak_bytes <= ? AND base_seconds = ?
                  AND curve IS NOT NULL AND status IN ('optimal', 'feasible') LIMIT 1"""
-        local = min(budget_bytes, INT64_MAX)
+        local = min(step_budget_bytes, INT64_MAX)
         return bool(self._connection.rows(sql, key.digest(), local, base_seconds))
 
     def latest_curve(self, graph_hash: str, device: str) -> tuple[Plan, ...]:
         """The plans of the latest curve of a graph on a device, the highest budget first."""
         where = """curve = (SELECT curve FROM plans WHERE graph = ? AND device = ?
                    AND curve IS NOT NULL ORDER BY number DESC LIMIT 1)
-                   ORDER BY budget_bytes DESC"""
+                   ORDER BY step_budget_bytes DESC"""
         intact = self._intact("plan", Plan, where, [bare(graph_hash), device], [])
         return tuple(plan for _, plan in intact)
 

@@ -64,19 +64,19 @@ class RemotePlans:
         self._remote = remote
         self.refused: list[str] = []
 
-    def fetch_plans(self, store: Store, graph: Graph, key: PlanKey, budget_bytes: int) -> int:
+    def fetch_plans(self, store: Store, graph: Graph, key: PlanKey, step_budget_bytes: int) -> int:
         """Store the plans that come closest to a budget. Returns how many there are.
 
         Bytes are the step's own, like a plan's.
         """
         folder = f"{PLANS}/{key.digest()}"
         found = ((_number(entry), entry) for entry in self._remote.entries(folder))
-        likely = sorted((peak, entry.name) for peak, entry in found if peak <= budget_bytes)
+        likely = sorted((peak, entry.name) for peak, entry in found if peak <= step_budget_bytes)
         taken = 0
         for _, name in reversed(likely[-MOST_PLANS:]):
             shared = self._object(f"{folder}/{name}", SharedPlan)
             if shared is not None and self._take_plan(
-                store, graph, key, shared, None if taken else budget_bytes
+                store, graph, key, shared, None if taken else step_budget_bytes
             ):
                 taken += 1
         return taken
@@ -148,7 +148,7 @@ class RemotePlans:
     ) -> bool:
         """Store a plan if it is legal. The closest of a curve to a budget is the one for it."""
         plan = shared.plan
-        budget = closest if closest is not None and shared.in_curve else plan.budget_bytes
+        budget = closest if closest is not None and shared.in_curve else plan.step_budget_bytes
         try:
             if shared.key.digest() != key.digest() or bare(plan.graph) != bare(graph.hash()):
                 raise BadInput("it is of another graph or machine", hint="do not use it")

@@ -35,12 +35,12 @@ class RemoteSession:
         self._process = os.getpid()
         self._is_over = False
 
-    def fetch_plan(self, store: Store, graph: Graph, key: PlanKey, budget_bytes: int) -> bool:
+    def fetch_plan(self, store: Store, graph: Graph, key: PlanKey, step_budget_bytes: int) -> bool:
         """Take over what comes closest to a budget; whether there is anything new."""
         return self._fetched(
             store,
-            ("plan", key.digest(), budget_bytes),
-            lambda shared: shared.fetch_plans(store, graph, key, budget_bytes),
+            ("plan", key.digest(), step_budget_bytes),
+            lambda shared: shared.fetch_plans(store, graph, key, step_budget_bytes),
         )
 
     def fetch_graph(self, store: Store, captured_hash: str, device: str) -> bool:

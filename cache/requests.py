@@ -28,7 +28,7 @@ _KINDS = "CASE kind WHEN 'plan' THEN 0 WHEN 'curve' THEN 1 ELSE 2 END"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A row of the table `requests`. `budget_bytes` are the step's own, like a plan's.
+    """A row of the table `requests`. `step_budget_bytes` are the step's own, like a plan's.
 
     `lease`: seconds since the epoch until which `owner` has to be done.
     """
@@ -37,7 +37,7 @@ class Request(msgspec.Struct, frozen=True):
     kind: RequestKind
     state: State
     key: PlanKey
-    budget_bytes: int
+    step_budget_bytes: int
     attempts: int
     owner: str | None
     lease: float | None
@@ -54,13 +54,13 @@ class Requests:
         self._connection = connection
 
     def put(
-        self, kind: RequestKind, key: PlanKey, budget_bytes: int, *, anew: bool = False
+        self, kind: RequestKind, key: PlanKey, step_budget_bytes: int, *, anew: bool = False
     ) -> Request:
         """Ask for a plan. Asking again for the same is asking once; a failed one is tried anew.
 
         With `anew`, one that was fulfilled is, too.
         """
-        row = _new_row(kind, key, budget_bytes)
+        row = _new_row(kind, key, step_budget_bytes)
 
         def work(connection: sqlite3.Connection) -> Request:
             _insert(connection, row)
@@ -74,12 +74,14 @@ class Requests:
 
         return self._connection.transaction(work)
 
-    def begin(self, kind: RequestKind, key: PlanKey, budget_bytes: int, seconds: float) -> Request:
+    def begin(
+        self, kind: RequestKind, key: PlanKey, step_budget_bytes: int, seconds: float
+    ) -> Request:
         """Take a plan on, for so many seconds, unless another living process is at it.
 
         The request's owner tells whose it is now.
         """
-        row = _new_row(kind, key, budget_bytes)
+        row = _new_row(kind, key, step_budget_bytes)
 
         def work(connection: sqlite3.Connection) -> Request:
             _insert(connection, row)
@@ -173,8 +175,8 @@ class Requests:
         return dict(map(tuple, rows))
 
 
-def _new_row(kind: RequestKind, key: PlanKey, budget_bytes: int) -> dict[str, object]:
-    budget = max(0, min(budget_bytes, INT64_MAX))
+def _new_row(kind: RequestKind, key: PlanKey, step_budget_bytes: int) -> dict[str, object]:
+    budget = max(0, min(step_budget_bytes, INT64_MAX))
     digest = key.digest()
     name = f"{kind} {digest} {budget}"
     now = records.now()
@@ -188,7 +190,7 @@ def _new_row(kind: RequestKind, key: PlanKey, budget_bytes: int) -> dict[str, ob
         "torch": key.torch,
         "cuda": key.cuda,
         "planner": key.planner,
-        "budget_bytes": budget,
+        "step_budget_bytes": budget,
         "attempts": 0,
         "created": now,
         "changed": now,

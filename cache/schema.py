@@ -335,12 +335,24 @@ _VERSION_5 = (
     f"CREATE TABLE uses ({_USES}, PRIMARY KEY (plan, owner)) {_STRICT_NO_ROWID}",
 )
 
+# A budget is the whole process's, or what of it is left to the step: each has a name of its own.
+_VERSION_6 = tuple(
+    f"ALTER TABLE {table} RENAME COLUMN budget_bytes TO {whose}_budget_bytes"
+    for table, whose in (
+        ("plans", "step"),
+        ("requests", "step"),
+        ("runs", "process"),
+        ("verdicts", "process"),
+    )
+)
+
 MIGRATIONS = (
     _VERSION_1,
     _VERSION_2,
     _VERSION_3,
     _VERSION_4,
     _VERSION_5,
+    _VERSION_6,
 )  # the n-th makes version n + 1; what has been released never changes
 VERSION = len(MIGRATIONS)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastsa.instrumentation.allocators.events import Event
+from fastsa.instrumentation.allocators.lifetimes import Lifetimes, LiveBlock
 
 BEFORE = -1
 
@@ -26,17 +27,17 @@ class Blocks:
         self.births: dict[int, StorageLife] = {}  # by event
         self.deaths: dict[int, StorageLife] = {}
         self._by_address: dict[int, list[StorageLife]] = {}
-        open_: dict[int, tuple[int, int]] = {}  # address -> birth, bytes
+        lifetimes = Lifetimes[int]()  # of each block its birth
         for number, event in enumerate(events):
+            address = event.address
             if event.bytes > 0:
-                open_[event.address] = (number, event.bytes)
-            elif event.address in open_:
-                birth, size = open_.pop(event.address)
-                self._add(event.address, StorageLife(size, birth, number))
+                lifetimes.allocate(address, LiveBlock(number, event.bytes, number))
+            elif (held := lifetimes.release(address)) is not None:
+                self._add(address, StorageLife(held.bytes, held.about, number))
             else:
-                self._add(event.address, StorageLife(-event.bytes, BEFORE, number))
-        for address, (birth, size) in open_.items():
-            self._add(address, StorageLife(size, birth, None))
+                self._add(address, StorageLife(-event.bytes, BEFORE, number))
+        for address, held in lifetimes.held.items():
+            self._add(address, StorageLife(held.bytes, held.about, None))
 
     def _add(self, address: int, block: StorageLife) -> None:
         if block.birth != BEFORE:

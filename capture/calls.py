@@ -21,7 +21,7 @@ class RegionCall(Generic[R]):
 
     Storages are addresses at the time: of the forward's arguments and outputs, of the tangents
     and the gradients of the backward; 0 stands for no tensor. `forward` and `backward` count the
-    stretches of the step in which a region runs, in the order they ran. `accumulated` are the
+    segments of the step in which a region runs, in the order they ran. `accumulated` are the
     positions of gradients that go into a `.grad` of before: they end with the backward.
     """
 
@@ -40,13 +40,13 @@ class RegionCall(Generic[R]):
 class CallLog(Generic[R]):
     """Told by regions when their parts run, while an allocator is being recorded.
 
-    Calls of one region end in reverse order, as their backwards run. `stretches` is how many parts
-    have run; the allocator has a span of `stretch_name(i)` for each.
+    Calls of one region end in reverse order, as their backwards run. `segments` is how many parts
+    have run; the allocator has a span of `segment_name(i)` for each.
     """
 
     def __init__(self, allocator: Allocator) -> None:
         self.calls: list[RegionCall[R]] = []
-        self.stretches = 0
+        self.segments = 0
         self._allocator = allocator
         self._span: AbstractContextManager[object] | None = None
         self._running: RegionCall[R] | None = None
@@ -82,9 +82,9 @@ class CallLog(Generic[R]):
 
     def _begin(self) -> int:
         self._end()  # of a part that failed
-        number = self.stretches
-        self.stretches += 1
-        self._span = self._allocator.span(stretch_name(number))
+        number = self.segments
+        self.segments += 1
+        self._span = self._allocator.span(segment_name(number))
         self._span.__enter__()
         return number
 
@@ -95,9 +95,9 @@ class CallLog(Generic[R]):
         return span
 
 
-def stretch_name(number: int) -> str:
-    """The span of the allocator's recording that holds a stretch."""
-    return f"stretch {number}"
+def segment_name(number: int) -> str:
+    """The span of the allocator's recording that holds a segment."""
+    return f"segment {number}"
 
 
 def addresses(values: Sequence[Any]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.external_utils import wrap_inline
 
-from fastsa.capture.region import begun
+from fastsa.capture.region import region_run_count
 from fastsa.instrumentation.interruption import Interruption
 
 Failed = Callable[[TorchDynamoException, Callable[[], Any]], Any]
@@ -47,14 +47,14 @@ class _InPlace:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         state, self._state = self._state, None
-        earlier = begun()
+        earlier = region_run_count()
         try:
             with _quiet:
                 return self._compiled(*args, **kwargs)
         except Interruption as interruption:
             raise interruption.error from None
         except TorchDynamoException as error:
-            if state is None and begun() != earlier:
+            if state is None and region_run_count() != earlier:
                 raise  # a part has run, and may have changed something
             failure = error
         # Outside of the handler: what the script raises now has no failure of ours as its context.

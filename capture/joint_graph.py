@@ -20,10 +20,10 @@ from fastsa.capture.source import module_path, source_line
 from fastsa.errors import CaptureFailed
 from fastsa.instrumentation.allocators.events import rounded
 from fastsa.planner.graph import Graph, Op, Segment, Value
-from fastsa.planner.step import OUTSIDE_TARGET
+from fastsa.planner.step import EAGER_TARGET
 
-FORWARD, OUTSIDE, BACKWARD = 0, 1, 2
-SEGMENTS = (Segment("forward", 0), Segment("outside", 1), Segment("backward", 0))
+FORWARD, EAGER, BACKWARD = 0, 1, 2
+SEGMENTS = (Segment("forward", 0), Segment("eager", 1), Segment("backward", 0))
 """The eager code between a region's forward and its backward: reads outputs, makes tangents."""
 
 PURE_NAMESPACES = frozenset({"aten", "prims", "_operator"})
@@ -56,7 +56,7 @@ NOT_REPEATABLE_ON_CUDA = frozenset(
 class Capture:
     """A joint graph and the `Graph` made of it.
 
-    `nodes[i]` is op i's node, None for the outside; `folded` are the nodes that are no ops;
+    `nodes[i]` is op i's node, None for the eager code; `folded` are the nodes that are no ops;
     `output_values[i]` is the value behind the forward's output i, None for a view of an input;
     `gradient_values` are the same for the backward's outputs; `accumulated` are those of them that
     go into a `.grad` that was there when the region was compiled.
@@ -77,9 +77,9 @@ class Capture:
         return device_of(self.joint)
 
 
-def outside_op(graph: Graph) -> Op:
+def eager_op(graph: Graph) -> Op:
     """The op that stands for the eager code in the graph of one region: it makes the tangents."""
-    return next(op for op in graph.ops if op.segment == OUTSIDE)
+    return next(op for op in graph.ops if op.segment == EAGER)
 
 
 def tensors(node: fx.Node) -> list[torch.Tensor]:
@@ -317,7 +317,7 @@ class _Builder:
         calls = [n for n in calls if n not in self.folded]
         forward = self.forward_nodes(calls)
         drafts = [self.draft(n, FORWARD) for n in calls if n in forward]
-        drafts.append(self.outside())
+        drafts.append(self.eager())
         drafts += [self.draft(n, BACKWARD) for n in calls if n not in forward]
         return drafts
 
@@ -422,8 +422,8 @@ class _Builder:
         # A buffer written in this step holds its *new* value by the time of a recomputation.
         return only_updates_statistics(node) or not read & self.mutated
 
-    def outside(self) -> _Draft:
-        draft = _Draft(None, OUTSIDE, OUTSIDE_TARGET, recomputable=False)
+    def eager(self) -> _Draft:
+        draft = _Draft(None, EAGER, EAGER_TARGET, recomputable=False)
         keys = dict.fromkeys(storage_key(t) for n in self.forward_outputs for t in tensors(n))
         draft.inputs = [self.value_of[key] for key in keys if key in self.value_of]
         for node in self.joint.graph.find_nodes(op="placeholder"):

@@ -65,9 +65,9 @@ def code(region: Region, module: fx.GraphModule, part: Part) -> Boxed:
     if part == "inference":
         return boxed(module)
     if part == "forward":
-        return _told(boxed(module), _forward_begins(region), region.forward_ended)
+        return _reported(boxed(module), _forward_begins(region), region.forward_ended)
     region.backward_compiled(module)
-    return _told(boxed(module), _backward_begins(region), region.backward_ended)
+    return _reported(boxed(module), _backward_begins(region), region.backward_ended)
 
 
 def _forward_begins(region: Region) -> Hook:
@@ -180,25 +180,25 @@ def boxed(module: fx.GraphModule) -> Boxed:
     return run
 
 
-_begun = 0
+_run_count = 0
 
 
-def begun() -> int:
-    """How often a part of any region has begun to run in this process."""
-    return _begun
+def region_run_count() -> int:
+    """How often a forward or backward of any region has begun to run in this process."""
+    return _run_count
 
 
-def _told(run: Boxed, begins: Hook, ended: Hook) -> Boxed:
-    def told(arguments: list[Any]) -> Sequence[Any]:
-        global _begun
-        _begun += 1
+def _reported(run: Boxed, begins: Hook, ended: Hook) -> Boxed:
+    def run_and_report(arguments: list[Any]) -> Sequence[Any]:
+        global _run_count
+        _run_count += 1
         _safely(begins, arguments)
         outputs = run(arguments)
         _safely(ended, outputs)
         return outputs
 
-    told._boxed_call = True  # type: ignore[attr-defined]
-    return told
+    run_and_report._boxed_call = True  # type: ignore[attr-defined]
+    return run_and_report
 
 
 def _safely(hook: Callable[[Any], None], tensors: Sequence[Any]) -> None:

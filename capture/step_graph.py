@@ -1,8 +1,8 @@
 """Step graph: the regions of one step and the eager code between them, joined into one `Graph`.
 
-A forward or backward of a region is a *stretch*, and a segment of the graph; what runs between two
-stretches is a *gap*, a segment of its own whose ops are made of what the allocator saw: each makes
-or lets go of one storage, or needs some memory for a moment. A storage that one region returns and
+A forward or backward of a region is a segment of the graph. What runs between two of them is an
+*eager section*, a segment of its own whose ops are made of what the allocator saw: each makes or
+releases one storage, or needs some memory for a moment. A storage that one region returns and
 another reads is one value. Recomputation stays inside its region.
 """
 
@@ -15,21 +15,21 @@ from typing import Generic
 import torch
 
 from fastsa.capture.blocks import Blocks, StorageLife
-from fastsa.capture.calls import R, RegionCall, stretch_name
+from fastsa.capture.calls import R, RegionCall, segment_name
 from fastsa.capture.joint_graph import (
     BACKWARD,
     FORWARD,
     Capture,
+    eager_op,
     inputs_read,
     inputs_written,
-    outside_op,
 )
 from fastsa.instrumentation.allocators.events import Event, net
 from fastsa.planner.graph import Graph, Op, Segment, Value
-from fastsa.planner.step import OUTSIDE_TARGET, REGIONS
+from fastsa.planner.step import EAGER_TARGET, REGIONS
 
 
-class Part:
+class JoinedRegion:
     """A captured region as the step graph needs it: `graph` is the captured one, measured."""
 
     def __init__(self, capture: Capture, graph: Graph) -> None:
@@ -38,7 +38,7 @@ class Part:
         self.captured_hash = capture.graph.hash()
         self.reads = inputs_read(capture)
         self.writes = inputs_written(capture.joint)
-        self.outside = outside_op(graph)
+        self.eager = eager_op(graph)
 
 
 def left_over(values: Sequence[int | None], accumulated: Collection[int]) -> tuple[int | None, ...]:
@@ -47,8 +47,8 @@ def left_over(values: Sequence[int | None], accumulated: Collection[int]) -> tup
 
 
 @dataclass(frozen=True)
-class Stretch(Generic[R]):
-    """One stretch: whose, which of its two segments, and its events [first, last)."""
+class RegionSegment(Generic[R]):
+    """A forward or backward: whose, which of its region's segments, its events [first, last)."""
 
     call: RegionCall[R]
     segment: int
@@ -69,7 +69,7 @@ class _Draft:
 
 
 def step_graph(
-    parts: Mapping[R, Part],
+    regions: Mapping[R, JoinedRegion],
     calls: Sequence[RegionCall[R]],
     events: Sequence[Event],
     spans: Mapping[str, tuple[int, int]],
@@ -79,45 +79,47 @@ def step_graph(
 ) -> Graph | None:
     """Join the calls of one recorded step; None if no call had both its forward and its backward.
 
-    `resident_bytes`: of the whole process when the recording began. Of stretches that repeat with
-    nothing else alive between them (micro-batches) only the last is in the graph. Its
-    `resident_bytes` are those at the beginning of the first stretch that is.
+    `resident_bytes`: of the whole process when the recording began. Of rounds that repeat
+    (micro-batches) only the last is in the graph. Its `resident_bytes` are those at the beginning
+    of the first segment that is.
     """
-    stretches = _stretches(parts, calls, spans)
-    kept = _last_of_equal_sections(parts, stretches)
+    segments = _region_segments(regions, calls, spans)
+    kept = _last_of_equal_rounds(regions, segments)
     if not kept:
         return None
-    return _Joiner(parts, stretches, kept, events, name, resident_bytes).join()
+    return _Joiner(regions, segments, kept, events, name, resident_bytes).join()
 
 
-def _stretches(
-    parts: Mapping[R, Part], calls: Sequence[RegionCall[R]], spans: Mapping[str, tuple[int, int]]
-) -> list[Stretch[R]]:
+def _region_segments(
+    regions: Mapping[R, JoinedRegion],
+    calls: Sequence[RegionCall[R]],
+    spans: Mapping[str, tuple[int, int]],
+) -> list[RegionSegment[R]]:
     found = []
     for call in calls:
-        if call.region not in parts or not call.whole or call.backward is None:
+        if call.region not in regions or not call.whole or call.backward is None:
             continue
         for segment, number in ((FORWARD, call.forward), (BACKWARD, call.backward)):
-            found.append((number, Stretch(call, segment, *spans[stretch_name(number)])))
-    return [stretch for _, stretch in sorted(found, key=lambda each: each[0])]
+            found.append((number, RegionSegment(call, segment, *spans[segment_name(number)])))
+    return [segment for _, segment in sorted(found, key=lambda each: each[0])]
 
 
-def _last_of_equal_sections(
-    parts: Mapping[R, Part], stretches: Sequence[Stretch[R]]
-) -> list[Stretch[R]]:
-    """A section is a run of stretches between two moments when no backward is due."""
-    sections: dict[tuple[tuple[str, int], ...], list[Stretch[R]]] = {}
-    section: list[Stretch[R]] = []
+def _last_of_equal_rounds(
+    regions: Mapping[R, JoinedRegion], segments: Sequence[RegionSegment[R]]
+) -> list[RegionSegment[R]]:
+    """A round, as a micro-batch, is what runs between two moments when no backward is due."""
+    rounds: dict[tuple[tuple[str, int], ...], list[RegionSegment[R]]] = {}
+    round_: list[RegionSegment[R]] = []
     due = 0
-    for stretch in stretches:
-        section.append(stretch)
-        due += 1 if stretch.segment == FORWARD else -1
+    for segment in segments:
+        round_.append(segment)
+        due += 1 if segment.segment == FORWARD else -1
         if not due:
-            likeness = tuple((parts[s.call.region].captured_hash, s.segment) for s in section)
-            sections.pop(likeness, None)  # the last of equals has the place of the last
-            sections[likeness] = section
-            section = []
-    return [stretch for each in sections.values() for stretch in each]
+            likeness = tuple((regions[s.call.region].captured_hash, s.segment) for s in round_)
+            rounds.pop(likeness, None)  # the last of equals has the place of the last
+            rounds[likeness] = round_
+            round_ = []
+    return [segment for each in rounds.values() for segment in each]
 
 
 class _Joiner(Generic[R]):
@@ -125,24 +127,24 @@ class _Joiner(Generic[R]):
 
     def __init__(
         self,
-        parts: Mapping[R, Part],
-        stretches: Sequence[Stretch[R]],
-        kept: Sequence[Stretch[R]],
+        regions: Mapping[R, JoinedRegion],
+        segments: Sequence[RegionSegment[R]],
+        kept: Sequence[RegionSegment[R]],
         events: Sequence[Event],
         name: str,
         resident_bytes: int,
     ) -> None:
-        self.parts = parts
+        self.regions = regions
         self.kept = kept
         self.events = events
         self.name = name
         self.resident_bytes = resident_bytes + net(list(events[: kept[0].first]))
-        self.left_out = [s for s in stretches if not any(s is k for k in kept)]
+        self.left_out = [s for s in segments if not any(s is k for k in kept)]
         self.blocks = Blocks(events)
         self.sizes: list[int] = []
         self.drafts: list[_Draft] = []
         self.segments: list[Segment] = []
-        self.regions: list[str] = []
+        self.names: list[str] = []
         self.region_of: dict[int, int] = {}  # call -> region
         self.value_of: dict[StorageLife, int] = {}
         self.local: dict[int, dict[int, int]] = {}  # call -> value of its graph -> value
@@ -155,19 +157,19 @@ class _Joiner(Generic[R]):
     def _writers(self) -> dict[int, set[int]]:
         """By address of a storage that was there before: the calls that change its contents."""
         found: dict[int, set[int]] = {}
-        for stretch in self.kept:
-            for position in self.parts[stretch.call.region].writes:
-                found.setdefault(stretch.call.inputs[position], set()).add(id(stretch.call))
+        for segment in self.kept:
+            for position in self.regions[segment.call.region].writes:
+                found.setdefault(segment.call.inputs[position], set()).add(id(segment.call))
         return found
 
     def join(self) -> Graph:
         self.begin()
-        for position, stretch in enumerate(self.kept):
+        for position, segment in enumerate(self.kept):
             if position:
-                self.gap(self.kept[position - 1].last, stretch.first, position)
-            self.stretch(stretch)
+                self.eager_section(self.kept[position - 1].last, segment.first, position)
+            self.region_segment(segment)
         self.end()
-        first = self.parts[self.kept[0].call.region].graph
+        first = self.regions[self.kept[0].call.region].graph
         return Graph(
             schema="fastsa.graph/1",
             name=self.name,
@@ -177,7 +179,7 @@ class _Joiner(Generic[R]):
             values=tuple(Value(i, size) for i, size in enumerate(self.sizes)),
             ops=tuple(self.op(i, draft) for i, draft in enumerate(self.drafts)),
             outputs=tuple(self.outputs),
-            producer={"torch": str(torch.__version__), REGIONS: self.regions},
+            producer={"torch": str(torch.__version__), REGIONS: self.names},
         )
 
     def op(self, i: int, draft: _Draft) -> Op:
@@ -200,31 +202,31 @@ class _Joiner(Generic[R]):
         self.sizes.append(size)
         return len(self.sizes) - 1
 
-    # Stretches --------------------------------------------------------------------------------
+    # Regions --------------------------------------------------------------------------------
 
-    def stretch(self, stretch: Stretch[R]) -> None:
-        call, part = stretch.call, self.parts[stretch.call.region]
+    def region_segment(self, segment: RegionSegment[R]) -> None:
+        call, region = segment.call, self.regions[segment.call.region]
         one = id(call)
         if one not in self.region_of:
-            self.region_of[one] = len(self.regions)
-            self.regions.append(part.captured_hash)
+            self.region_of[one] = len(self.names)
+            self.names.append(region.captured_hash)
             self.local[one] = {}
             self.inputs[one] = {}
-        region = self.region_of[one]
-        word = "forward" if stretch.segment == FORWARD else "backward"
-        self.segments.append(Segment(f"{word} {region}", region))
-        if stretch.segment == FORWARD:
-            self.meet_inputs(call, stretch.first)
+        number = self.region_of[one]
+        word = "forward" if segment.segment == FORWARD else "backward"
+        self.segments.append(Segment(f"{word} {number}", number))
+        if segment.segment == FORWARD:
+            self.meet_inputs(call, segment.first)
         else:
-            self.meet_tangents(call, part, stretch.first)
-        for op, reads in zip(part.graph.ops, part.reads, strict=True):
-            if op.segment == stretch.segment:
-                self.region_op(call, part, op, reads)
-        returned = call.outputs if stretch.segment == FORWARD else call.gradients
-        values = part.capture.output_values
-        if stretch.segment == BACKWARD:
-            values = left_over(part.capture.gradient_values, call.accumulated)
-        self.meet_returned(call, returned, values, stretch.last)
+            self.meet_tangents(call, region, segment.first)
+        for op, reads in zip(region.graph.ops, region.reads, strict=True):
+            if op.segment == segment.segment:
+                self.region_op(call, region, op, reads)
+        returned = call.outputs if segment.segment == FORWARD else call.gradients
+        values = region.capture.output_values
+        if segment.segment == BACKWARD:
+            values = left_over(region.capture.gradient_values, call.accumulated)
+        self.meet_returned(call, returned, values, segment.last)
 
     def meet_inputs(self, call: RegionCall[R], moment: int) -> None:
         for position, address in enumerate(call.inputs):
@@ -233,8 +235,8 @@ class _Joiner(Generic[R]):
                 self.inputs[id(call)][position] = value
                 self.uses.setdefault(value, set()).add(id(call))
 
-    def meet_tangents(self, call: RegionCall[R], part: Part, moment: int) -> None:
-        for local, address in zip(part.outside.outputs, call.tangents, strict=False):
+    def meet_tangents(self, call: RegionCall[R], region: JoinedRegion, moment: int) -> None:
+        for local, address in zip(region.eager.outputs, call.tangents, strict=False):
             value = self.known(address, moment)
             if value is not None:
                 self.local[id(call)][local] = value
@@ -244,7 +246,9 @@ class _Joiner(Generic[R]):
         block = self.blocks.at(address, moment)
         return None if block is None else self.value_of.get(block)
 
-    def region_op(self, call: RegionCall[R], part: Part, op: Op, reads: tuple[int, ...]) -> None:
+    def region_op(
+        self, call: RegionCall[R], region: JoinedRegion, op: Op, reads: tuple[int, ...]
+    ) -> None:
         local, inputs = self.local[id(call)], self.inputs[id(call)]
         draft = _Draft(op.target, len(self.segments) - 1, op.seconds, op.workspace_bytes)
         draft.like = op
@@ -255,7 +259,7 @@ class _Joiner(Generic[R]):
         read += [inputs[position] for position in reads if position in inputs]
         draft.inputs = dict.fromkeys(read)
         for value in op.outputs:
-            local[value] = self.new_value(part.graph.values[value].bytes)
+            local[value] = self.new_value(region.graph.values[value].bytes)
             self.made_by[local[value]] = id(call)
             draft.outputs.append(local[value])
         self.drafts.append(draft)
@@ -280,42 +284,42 @@ class _Joiner(Generic[R]):
                 self.value_of[block] = value
 
     def begin(self) -> None:
-        """What is there when the first stretch begins and does not outlive the step."""
+        """What is there when the first segment begins and does not outlive the step."""
         first, last = self.kept[0].first, self.kept[-1].last
         passing = [b for m, b in self.blocks.deaths.items() if b.birth < first <= m < last]
         if not passing:
             return
-        self.segments.append(Segment("outside", len(self.regions)))
-        self.regions.append("")
+        self.segments.append(Segment("eager", len(self.names)))
+        self.names.append("")
         self.value_of |= {block: self.new_value(block.bytes) for block in passing}
         made = [self.value_of[block] for block in passing]
-        self.drafts.append(_Draft(OUTSIDE_TARGET, 0, outputs=made))
+        self.drafts.append(_Draft(EAGER_TARGET, 0, outputs=made))
         self.resident_bytes -= sum(block.bytes for block in passing)
 
-    # Gaps -------------------------------------------------------------------------------------
+    # Eager sections -------------------------------------------------------------------------
 
-    def gap(self, first: int, last: int, position: int) -> None:
-        """The ops of a gap, one for each storage that outlives it or dies in it."""
-        self.segments.append(Segment("outside", len(self.regions)))
-        self.regions.append("")
-        here = _Gap(self, last)
-        self.let_go_of_stretch(self.kept[position - 1], here)
+    def eager_section(self, first: int, last: int, position: int) -> None:
+        """The ops of an eager section, one for each storage that outlives it or dies in it."""
+        self.segments.append(Segment("eager", len(self.names)))
+        self.names.append("")
+        here = _EagerSection(self, last)
+        self.released_after(self.kept[position - 1], here)
         for number in range(first, last):
             counts = not any(s.first <= number < s.last for s in self.left_out)
             here.event(number, counts)
         here.close()
 
-    def let_go_of_stretch(self, stretch: Stretch[R], here: _Gap[R]) -> None:
-        """What the caller of a forward holds until it has run, and what died in a stretch."""
-        if stretch.segment == FORWARD:
-            here.read(self.inputs[id(stretch.call)].values())
-        here.read(self.died_unread(stretch))
+    def released_after(self, segment: RegionSegment[R], here: _EagerSection[R]) -> None:
+        """What the caller of a forward holds until it has run, and what died in a segment."""
+        if segment.segment == FORWARD:
+            here.read(self.inputs[id(segment.call)].values())
+        here.read(self.died_unread(segment))
 
-    def died_unread(self, stretch: Stretch[R]) -> list[int]:
-        """The values that ended in a stretch that neither made them nor was given them."""
-        one = id(stretch.call)
+    def died_unread(self, segment: RegionSegment[R]) -> list[int]:
+        """The values that ended in a segment that neither made them nor was given them."""
+        one = id(segment.call)
         found = []
-        for number in range(stretch.first, stretch.last):
+        for number in range(segment.first, segment.last):
             block = self.blocks.deaths.get(number)
             value = None if block is None else self.value_of.get(block)
             if value is None or one in self.uses.get(value, ()) or self.made_by.get(value) == one:
@@ -324,7 +328,7 @@ class _Joiner(Generic[R]):
         return found
 
     def end(self) -> None:
-        """What outlives the last stretch, or ends in it without having to do with it."""
+        """What outlives the last segment, or ends in it without having to do with it."""
         last = self.kept[-1]
         for block, value in self.value_of.items():
             if block.death is None or block.death >= last.last:
@@ -332,13 +336,13 @@ class _Joiner(Generic[R]):
         self.outputs |= dict.fromkeys(self.died_unread(last))
 
 
-class _Gap(Generic[R]):
-    """Writes the ops of one gap, in the order of its events."""
+class _EagerSection(Generic[R]):
+    """Writes the ops of one eager section, in the order of its events."""
 
     def __init__(self, joiner: _Joiner[R], last: int) -> None:
         self.joiner = joiner
         self.last = last
-        self.alive: set[StorageLife] = set()  # what is made here and will not outlive the gap
+        self.alive: set[StorageLife] = set()  # what is made here and will not outlive it
         self.passing = 0  # bytes of them
         self.most = 0  # the most of them since the last op
         self.before: int | None = None  # the value that keeps the ops in order
@@ -373,7 +377,7 @@ class _Gap(Generic[R]):
 
     def op(self, made: Sequence[int] = (), workspace: int | None = None) -> None:
         joiner = self.joiner
-        draft = _Draft(OUTSIDE_TARGET, len(joiner.segments) - 1)
+        draft = _Draft(EAGER_TARGET, len(joiner.segments) - 1)
         draft.workspace = self.passing if workspace is None else workspace
         draft.inputs, self.pending = self.pending, {}
         if self.before is not None:

@@ -27,7 +27,7 @@ from fastsa.report import verdict as report
     show_default=True,
     help="Training steps to compare.",
 )
-@click.option("--ops", is_flag=True, help="Compare op for op, also if nothing differs.")
+@click.option("--ops", is_flag=True, help="Compare every op, even if all steps are identical.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @cupy_option
 @script_arguments
@@ -59,10 +59,10 @@ def command(as_json: bool, budget: str, store: Path | None, **options: Any) -> i
     return 0 if verdicts[0].holds else 1
 
 
-def _tell(told: report.VerdictReport, as_json: bool) -> None:
+def _tell(shown: report.VerdictReport, as_json: bool) -> None:
     if as_json:
-        click.echo(msgspec.json.encode(told))
+        click.echo(msgspec.json.encode(shown))
         return
     from fastsa.report import terminal
 
-    terminal.show(report.render(told))
+    terminal.show(report.render(shown))

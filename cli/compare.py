@@ -14,7 +14,7 @@ from fastsa.cli.plan import base_peak
 from fastsa.errors import BadInput
 from fastsa.planner import budget as budgets
 from fastsa.planner import graph as graphs
-from fastsa.planner.baselines import RIVALS
+from fastsa.planner.baselines import BASELINES
 from fastsa.planner.graph import Graph
 from fastsa.planner.options import ALGORITHMS
 from fastsa.report import text
@@ -39,23 +39,27 @@ DONE = 0
     multiple=True,
     default=("75%", "50%"),
     show_default=True,
-    help="A size (16GiB) or a share of the peak (50%); may be repeated.",
+    help="Memory budget: a size (16GiB) or a share of the peak (50%). Repeatable.",
 )
 @click.option(
     "--algorithm",
     "algorithms",
     multiple=True,
-    type=click.Choice((*ALGORITHMS, *RIVALS)),
-    help="What to compare; may be repeated.  [default: all that are installed]",
+    type=click.Choice((*ALGORITHMS, *BASELINES)),
+    help="Algorithm to compare. Repeatable.  [default: all installed]",
 )
 @click.option(
-    "--time-limit", type=float, default=5.0, show_default=True, help="Seconds for each plan."
+    "--time-limit",
+    type=float,
+    default=5.0,
+    show_default=True,
+    help="Seconds to plan for, per plan.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--picture",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw extra time over budget to this .svg or .png file.",
+    help="File for a plot of extra time over budget, .svg or .png.",
 )
 def command(
     graph_path: Path,
@@ -65,7 +69,7 @@ def command(
     as_json: bool,
     picture: Path | None,
 ) -> int:
-    """Hold fastsa against other ways to choose what to recompute.
+    """Compare fastsa with other algorithms for recomputation.
 
     Prints, per budget and algorithm, the extra time, the peak, how far it is above what any plan
     must add, and how long the search took. Rivals that need OR-Tools come with
@@ -120,8 +124,8 @@ def _size(budget: budgets.Budget, graph: Graph, peak: int) -> int:
     return whole - graph.resident_bytes if budget.kind == "bytes" else whole
 
 
-def _tell(algorithm: str, budget_bytes: int) -> None:
-    click.echo(f"comparing: {algorithm} at {text.of_bytes(budget_bytes)}", err=True)
+def _tell(algorithm: str, step_budget_bytes: int) -> None:
+    click.echo(f"comparing: {algorithm} at {text.of_bytes(step_budget_bytes)}", err=True)
 
 
 def _show(compared: CompareReport) -> None:

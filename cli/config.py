@@ -17,7 +17,7 @@ from fastsa.config import SettingValue
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(as_json: bool) -> None:
-    """Print every setting, and where its value comes from.
+    """Print every setting and where its value comes from.
 
     A flag comes first, then the environment, then [tool.fastsa] in the nearest pyproject.toml that
     has it, then the user's file, then the default.

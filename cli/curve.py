@@ -25,7 +25,9 @@ DONE = 0
 
 @click.command()
 @subject_arguments
-@click.option("--points", type=int, default=16, show_default=True, help="Budgets to plan for.")
+@click.option(
+    "--points", type=int, default=16, show_default=True, help="Number of budgets to plan for."
+)
 @search_options(30.0, " and budget")
 @click.option(
     "--output",
@@ -36,9 +38,11 @@ DONE = 0
 @click.option(
     "--picture",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Picture to draw, .svg or .png (needs fastsa[plots]).",
+    help="File for a plot of the curve, .svg or .png (needs fastsa[plots]).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the plans, without their sequences.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the plans as JSON, without their sequences."
+)
 def command(
     profile_id: str | None,
     graph_path: Path | None,
@@ -50,7 +54,7 @@ def command(
 ) -> int:
     """Find the fastest schedules of a stored profile, or of a graph file, at every budget.
 
-    From all of the unplanned peak down to the lowest that can be met. The time limit is for all
+    Budgets go from the unplanned peak down to the lowest that can be met. The time limit is for all
     budgets together. Plans of a profile are stored: a job with any budget between them then
     starts at once, with the fastest that fits.
 
@@ -135,7 +139,7 @@ def _whole(found: Curve, chosen: Subject) -> Whole:
 def _next(found: Curve, chosen: Subject, whole: Whole, graph_path: Path | None) -> str:
     """The command that uses the knee's plan, or the middle one's."""
     plan = found.knee or found.plans[len(found.plans) // 2]
-    budget = whole.budget_of(plan.budget_bytes)
+    budget = whole.budget_of(plan.step_budget_bytes)
     if chosen.profile is None:
         return f"fastsa plan --graph {graph_path} --budget {budget} --output plan.json"
     script = " ".join((chosen.profile.script, *chosen.profile.arguments))

@@ -17,6 +17,7 @@ import msgspec
 
 from fastsa.cache import location
 from fastsa.cache.store import Store
+from fastsa.cli.store_option import store_option
 from fastsa.daemon import client, protocol
 from fastsa.daemon.place import Place, place_of
 from fastsa.errors import BadInput, FastsaError
@@ -27,18 +28,12 @@ START_SECONDS = 10.0
 STOP_SECONDS = 15.0
 LOG_BYTES, LOG_FILES = 1 << 20, 3
 
-_AT = click.option(
-    "--store",
-    "path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The store to work for (default: FASTSA_STORE, else the user's data directory).",
-)
 _THREADS = click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Cores to plan with, at the lowest priority.",
+    help="Threads to plan with, at the lowest priority.",
 )
 _SECONDS = click.option(
     "--search-time",
@@ -46,18 +41,21 @@ _SECONDS = click.option(
     type=click.FloatRange(0.1),
     default=60.0,
     show_default=True,
-    help="Seconds of planning for each plan.",
+    help="Seconds to plan for, per plan.",
 )
 _MEMORY = click.option(
-    "--memory", default="4GiB", show_default=True, help="Address space of the planning process."
+    "--memory",
+    default="4GiB",
+    show_default=True,
+    help="Limit on the address space of the planning process.",
 )
 _METRICS = click.option(
     "--metrics-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write Prometheus metrics here, for node_exporter.",
+    help="File for Prometheus metrics (node_exporter's textfile collector).",
 )
 _ONLY_ASKED = click.option(
-    "--only-asked", is_flag=True, help="Improve no plan that no job has asked to improve."
+    "--only-asked", is_flag=True, help="Improve only plans that a job has asked for."
 )
 
 
@@ -67,13 +65,13 @@ def command() -> None:
 
 
 @command.command()
-@_AT
+@store_option("path")
 @_SECONDS
 @_THREADS
 @_MEMORY
 @_METRICS
 @_ONLY_ASKED
-@click.option("--log", type=click.Path(path_type=Path), help="A file to log to, not stderr.")
+@click.option("--log", type=click.Path(path_type=Path), help="Log file, instead of stderr.")
 def run(
     path: Path | None,
     seconds: float,
@@ -117,7 +115,7 @@ def _bytes(text: str) -> int:
 
 
 @command.command()
-@_AT
+@store_option("path")
 @_SECONDS
 @_THREADS
 @_MEMORY
@@ -168,9 +166,9 @@ def start(
 
 
 @command.command()
-@_AT
+@store_option("path")
 def stop(path: Path | None) -> int:
-    """Stop the daemon. What it was planning is kept as far as it was."""
+    """Stop the daemon. The best plans so far are kept."""
     store = _store(path)
     place = place_of(store)
     if not place.is_taken():
@@ -188,11 +186,11 @@ def stop(path: Path | None) -> int:
 
 
 @command.command()
-@_AT
-@click.option("--metrics", is_flag=True, help="Print its metrics as Prometheus' text.")
+@store_option("path")
+@click.option("--metrics", is_flag=True, help="Print metrics in the Prometheus text format.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(path: Path | None, metrics: bool, as_json: bool) -> int:
-    """Say how the daemon is. Exits with 1 if none runs, or it does not answer."""
+    """Show the state of the daemon. Exits with 1 if none runs, or it does not answer."""
     store = _store(path)
     answer = client.ask(store, protocol.AskMetrics() if metrics else protocol.AskStatus())
     if isinstance(answer, protocol.Text):
@@ -230,10 +228,12 @@ def _tell(status: protocol.DaemonStatus, place: Place) -> None:
 
 
 @command.command()
-@_AT
-@click.option("-n", "lines", type=click.IntRange(1), default=20, show_default=True, help="Lines.")
+@store_option("path")
+@click.option(
+    "-n", "lines", type=click.IntRange(1), default=20, show_default=True, help="Number of lines."
+)
 def logs(path: Path | None, lines: int) -> None:
-    """Print the end of the log of a daemon begun by `start`."""
+    """Print the last lines of the log of a daemon started by `start`."""
     place = place_of(_store(path))
     try:
         with place.log.open(encoding="utf-8", errors="replace") as file:
@@ -246,9 +246,9 @@ def logs(path: Path | None, lines: int) -> None:
 
 
 @command.command()
-@_AT
+@store_option("path")
 def unit(path: Path | None) -> None:
-    """Print a unit for systemd, to run the daemon for this user.
+    """Print a systemd user unit for the daemon.
 
     \b
     fastsa daemon unit > ~/.config/systemd/user/fastsa.service

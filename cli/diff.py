@@ -18,7 +18,7 @@ from fastsa.report import diff
 def command(a: str, b: str, as_json: bool) -> None:
     """Show how profile B differs from profile A, in memory and time.
 
-    A and B are any unambiguous beginnings of their ids. They may be of different scripts, models
+    A and B are unambiguous prefixes of their ids. They may be of different scripts, models
     and shapes.
     """
     with Store.open() as store:

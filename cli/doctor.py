@@ -37,7 +37,7 @@ EXTRAS = {
     "cupy": "fastsa[cuda13]: CuPy's memory is counted",
     "matplotlib": "fastsa[plots]: pictures of curves and comparisons",
     "plotly": "fastsa[plots]: reports in a browser",
-    "ortools": "fastsa[baselines]: the rivals of `fastsa compare`",
+    "ortools": "fastsa[baselines]: the baselines of `fastsa compare`",
 }
 
 
@@ -53,7 +53,7 @@ class Finding(msgspec.Struct, frozen=True):
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(as_json: bool) -> int:
-    """Look at this machine: torch, GPU, store, disk and daemon. Changes nothing.
+    """Diagnose this machine: torch, GPU, store, disk and daemon. Changes nothing.
 
     Exits with 1 if there is a problem.
     """

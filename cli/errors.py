@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from fastsa.cli import script_traceback
-from fastsa.cli.tell import settle, tell
+from fastsa.cli.stderr import discard_stderr, write_stderr
 from fastsa.errors import FastsaError
 
 DEBUG = "FASTSA_DEBUG"
@@ -41,7 +41,7 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
         script_traceback.show(error)
         sys.exit(1)
     finally:
-        settle()
+        discard_stderr()
     sys.exit(0)
 
 
@@ -79,7 +79,7 @@ def _told(error: FastsaError) -> int:
 
 
 def _say(line: str) -> None:
-    tell(line)
+    write_stderr(line)
 
 
 def _forget_stdout() -> None:

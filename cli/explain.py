@@ -34,7 +34,7 @@ class Question(msgspec.Struct, frozen=True):
     "--graph",
     "graph_path",
     type=click.Path(path_type=Path),
-    help="Graph file to explain, instead of something stored.",
+    help="Graph file to explain, instead of a stored item.",
 )
 @click.option(
     "--plan", "plan_path", type=click.Path(path_type=Path), help="Plan file of that graph."
@@ -45,9 +45,9 @@ class Question(msgspec.Struct, frozen=True):
     type=click.FloatRange(0),
     default=1.0,
     show_default=True,
-    help="Seconds to search for, at each of a few other budgets.",
+    help="Seconds to plan for, at each of the other budgets.",
 )
-@click.option("--no-what-if", is_flag=True, help="Leave out the other budgets.")
+@click.option("--no-what-if", is_flag=True, help="Do not plan at other budgets.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with all rows.")
 def command(
     id: str | None,
@@ -58,16 +58,16 @@ def command(
     no_what_if: bool,
     as_json: bool,
 ) -> int:
-    """Say what makes the peak, what is recomputed and kept, and what sets the minimum budget.
+    """Explain the peak, what is recomputed and kept, and what sets the minimum budget.
 
-    ID is the beginning of the id of a stored plan, or of a profile or graph: then the unplanned
-    step is explained. Then a little more and a little less memory is tried.
+    ID is a prefix of the id of a stored plan, or of a profile or graph: then the unplanned step
+    is explained. Then plans with a little more and a little less memory are tried.
 
     \b
     fastsa explain 3f2a
     fastsa explain --graph gpt2.json.gz --plan plan.json
 
-    Ctrl-C ends the trying, and prints what there is.
+    Ctrl-C stops planning, and prints what there is.
     """
     if (id is None) == (graph_path is None):
         raise click.UsageError("Give either ID or --graph FILE.")

@@ -26,15 +26,15 @@ from fastsa.report.export import Format
 @click.option(
     "--what",
     type=click.Choice(export.FORMATS),
-    help="Of a profile: a region's measured graph (the default), the whole profile (json is the"
-    " same), its allocations as a table, a trace for ui.perfetto.dev, or a snapshot for"
-    " pytorch.org/memory_viz.",
+    help="What to write of a profile: a region's measured graph (the default), the whole profile"
+    " (json is the same), its allocations as csv, a trace for ui.perfetto.dev, or a snapshot"
+    " for pytorch.org/memory_viz.",
 )
-@click.option("--region", type=int, help="Of a profile with several regions: which graph.")
+@click.option("--region", type=int, help="Region whose graph to write, if the profile has several.")
 def command(id: str, output: Path | None, what: Format | None, region: int | None) -> None:
     """Write a stored graph, plan, profile, run or verdict to a file.
 
-    ID is any unambiguous beginning of its id. The formats are in docs/formats.md and
+    ID is an unambiguous prefix of its id. The formats are in docs/formats.md and
     docs/exports.md.
     """
     binary = what in export.BINARY

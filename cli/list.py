@@ -11,7 +11,7 @@ from fastsa.report import items
 
 
 @click.command()
-@click.option("--kind", type=click.Choice(KINDS), help="Only profiles, graphs, ...")
+@click.option("--kind", type=click.Choice(KINDS), help="Kind of item to list.  [default: all]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(kind: Kind | None, as_json: bool) -> None:
     """List what is stored, latest first.

@@ -14,7 +14,7 @@ from fastsa.cli.search_options import search_options, subject_arguments
 from fastsa.cli.subject import Subject
 from fastsa.errors import BadInput
 from fastsa.planner import budget as budgets
-from fastsa.planner.baselines import RIVALS
+from fastsa.planner.baselines import BASELINES
 from fastsa.planner.graph import Graph
 from fastsa.planner.options import ALGORITHMS, SearchOptions
 from fastsa.planner.plan import Plan
@@ -27,13 +27,15 @@ class Task(msgspec.Struct, frozen=True):
     """What to plan, the bytes its own values may take, and what these are made of."""
 
     subject: Subject
-    budget_bytes: int
+    step_budget_bytes: int
     made_of: str
 
 
 @click.command()
 @subject_arguments
-@click.option("--budget", required=True, help="A size (16GiB) or a share of the peak (50%).")
+@click.option(
+    "--budget", required=True, help="Memory budget: a size (16GiB) or a share of the peak (50%)."
+)
 @click.option(
     "--output",
     "-o",
@@ -43,12 +45,14 @@ class Task(msgspec.Struct, frozen=True):
 @search_options(5.0, "")
 @click.option(
     "--algorithm",
-    type=click.Choice((*ALGORITHMS, *RIVALS)),
+    type=click.Choice((*ALGORITHMS, *BASELINES)),
     default=ALGORITHMS[0],
     show_default=True,
-    help="How to search; all but the first two are rivals, to compare with.",
+    help="Planning algorithm. All but the first two are baselines for comparison.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the plan, without its sequence.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the plan as JSON, without its sequence."
+)
 def command(
     profile_id: str | None,
     graph_path: Path | None,
@@ -82,7 +86,7 @@ def command(
     with interruptible() as interrupted, bar() as on_progress:
         plan = solve(
             chosen.graph,
-            task.budget_bytes,
+            task.step_budget_bytes,
             msgspec.structs.replace(options, algorithm=algorithm),
             cancel=interrupted,
             on_progress=on_progress,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fastsa.planner.baselines import RIVALS
+from fastsa.planner.baselines import BASELINES
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 from fastsa.report import text
@@ -19,7 +19,7 @@ def describe(plan: Plan, graph: Graph, made_of: str) -> str:
 
 
 def _lines(plan: Plan, graph: Graph, made_of: str) -> Iterator[tuple[str, str]]:
-    budget = text.of_bytes(plan.budget_bytes) if plan.budget_bytes > 0 else "nothing"
+    budget = text.of_bytes(plan.step_budget_bytes) if plan.step_budget_bytes > 0 else "nothing"
     yield "budget", f"{budget} for the step's own values: {made_of}"
     if plan.status == "infeasible":
         yield "peak", f"{text.of_bytes(plan.base_peak_bytes)} unplanned, predicted"
@@ -51,8 +51,8 @@ def _lines(plan: Plan, graph: Graph, made_of: str) -> Iterator[tuple[str, str]]:
 
 
 def _iterations(plan: Plan) -> str:
-    """A rival counts none."""
-    if plan.planner.algorithm in RIVALS:
+    """A baseline counts none."""
+    if plan.planner.algorithm in BASELINES:
         return ""
     return f"{text.of_count(plan.planner.iterations)} iterations "
 

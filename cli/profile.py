@@ -20,7 +20,8 @@ from fastsa.cli.script_options import (
     rank_in_environment,
     script_arguments,
 )
-from fastsa.cli.tell import tell
+from fastsa.cli.stderr import write_stderr
+from fastsa.cli.store_option import store_option
 from fastsa.errors import BadInput, FastsaError, reason
 
 if TYPE_CHECKING:
@@ -35,15 +36,20 @@ if TYPE_CHECKING:
         "help_option_names": ["-h", "--help"],
     },
 )
-@click.option("--continue", "keep_running", is_flag=True, help="Let the script run to its end.")
+@click.option(
+    "--continue",
+    "keep_running",
+    is_flag=True,
+    help="Do not stop the script after the recorded step.",
+)
 @click.option(
     "--rank",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Which of several ranks is recorded.",
+    help="Rank to record, if there are several.",
 )
-@click.option("--store", type=click.Path(path_type=Path), help="Store file [default: yours].")
+@store_option()
 @cupy_option
 @script_arguments
 def command(
@@ -58,8 +64,8 @@ def command(
     """Record one real training step of SCRIPT, run with ARGUMENTS.
 
     The script runs unmodified, as with `python`. It is stopped after six training steps, when
-    everything is measured, unless --continue is given. Of several ranks one is recorded, the others
-    run plainly, and all stop after the same step.
+    everything is measured, unless --continue is given. With several ranks, one is recorded, the
+    others run unchanged, and all stop after the same step.
 
     \b
     Example:
@@ -133,9 +139,9 @@ def _keep_beside(ending: BaseException, recorder: Recorder, path: Path | None) -
     try:
         _keep(recorder, path)
     except FastsaError as error:
-        tell(f"fastsa: the profile is not stored: {error.message}")
+        write_stderr(f"fastsa: the profile is not stored: {error.message}")
     except Exception as error:  # noqa: BLE001  without memory anything may fail
-        tell(f"fastsa: the profile is not stored: {reason(error)}")
+        write_stderr(f"fastsa: the profile is not stored: {reason(error)}")
     finally:
         signal.signal(signal.SIGINT, pressed)
 
@@ -148,17 +154,17 @@ def _keep(recorder: Recorder, path: Path | None) -> None:
     if recorder.shortage is not None:
         _keep_shortage(recorder.shortage, path)
     if recorder.note is not None:
-        tell(f"fastsa: {recorder.note}")
+        write_stderr(f"fastsa: {recorder.note}")
     profile = recorder.profile()
     if recorder.shortage is not None and (profile is None or not profile.regions):
         return  # all there is to tell is told
     if profile is None:
-        tell(f"fastsa: nothing recorded: {recorder.shortfall()}")
+        write_stderr(f"fastsa: nothing recorded: {recorder.shortfall()}")
         return
     with Store.open(path) as store:
         identity = store.add_profile(profile)
     _share(profile)
-    tell(summary(profile, identity))
+    write_stderr(summary(profile, identity))
 
 
 def _share(profile: Profile) -> None:
@@ -182,7 +188,7 @@ def _keep_shortage(shortage: Profile, path: Path | None) -> None:
     with Store.open(path) as store:
         identity = store.add_profile(shortage)
     requested = requested_bytes(shortage.ended or "")
-    tell(summary(shortage, identity, requested_bytes=requested))
+    write_stderr(summary(shortage, identity, requested_bytes=requested))
 
 
 def _progress(text: str) -> None:

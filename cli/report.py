@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     "-o",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write  [default: fastsa-report-ID.html]",
+    help="File to write.  [default: fastsa-report-ID.html]",
 )
-@click.option("--plan", "plan_id", help="Plan of the profile's graph, to draw before and after.")
+@click.option("--plan", "plan_id", help="Plan of the profile's graph: draws before and after.")
 def command(id: str, path: Path | None, plan_id: str | None) -> None:
-    """Draw where the memory and the time of a profile go, as one HTML file.
+    """Draw a profile's memory and time as one HTML file.
 
-    ID is any unambiguous beginning of a profile's id; of a plan's, it is the profile of its graph,
-    before and after. The file needs nothing else: no network, no other file.
+    ID is an unambiguous prefix of the id of a profile, or of a plan: then its graph's profile is
+    drawn before and after. The file is self-contained: no network, no other file.
 
     \b
     fastsa report 3f2a

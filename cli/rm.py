@@ -14,12 +14,13 @@ from fastsa.errors import BadInput
 
 @click.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 def command(ids: tuple[str, ...], yes: bool) -> int:
-    """Remove items from the store, with what hangs on them.
+    """Remove items from the store, with all that depend on them.
 
-    A profile takes its graphs along unless another profile has them too, a graph its plans, a
-    plan its runs and verdicts. Each ID is any unambiguous beginning of an id.
+    Removing a profile removes its graphs, unless another profile has them; removing a graph
+    removes its plans; removing a plan removes its runs and verdicts. Each ID is an unambiguous
+    prefix of an id.
     """
     with Store.open() as store:
         chosen = [store.resolve(each) for each in ids]

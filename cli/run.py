@@ -17,7 +17,7 @@ from fastsa.cli.script_options import (
     quiet_torch,
     script_arguments,
 )
-from fastsa.cli.tell import tell
+from fastsa.cli.stderr import write_stderr
 from fastsa.errors import FastsaError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     default=60.0,
     show_default=True,
-    help="Seconds a rank of several waits for another.",
+    help="Seconds to wait for another rank.",
 )
 @cupy_option
 @script_arguments
@@ -78,7 +78,7 @@ def _run(
     from fastsa.runtime.launch import Launch
 
     if disabled():
-        tell("fastsa: switched off by FASTSA_DISABLE: training unplanned")
+        write_stderr("fastsa: switched off by FASTSA_DISABLE: training unplanned")
         run_script(script, arguments, module=module, for_good=True)
         return
     host = Host(
@@ -99,16 +99,16 @@ def _run(
             run = job.record.run
             if not job.ranks.rank:
                 for line in ending(tuple(job.decisions), run, launch.trained):
-                    tell(line)
+                    write_stderr(line)
                 if launch.sharded and run is not None:
                     calls = [region.calls for region in job.compilation.planned]
-                    tell(sharded(calls, run.steps))
+                    write_stderr(sharded(calls, run.steps))
             if launch.shortage is not None:
-                tell(out_of_memory.summary(**vars(launch.shortage)))
+                write_stderr(out_of_memory.summary(**vars(launch.shortage)))
 
 
 def _tell_plan(job: Job, decision: Decision) -> None:
     from fastsa.report.ran import planned
 
     if not job.ranks.rank:  # the others have the same
-        tell(planned(decision))
+        write_stderr(planned(decision))

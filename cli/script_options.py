@@ -6,11 +6,11 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from fastsa.cli.store_option import store_option
 from fastsa.config import LONGEST
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,37 +40,37 @@ def script_arguments(function: F) -> F:
 def planning_options(function: F) -> F:
     """Adds what a job that trains under a plan may be told: budget, search, store."""
     for decorate in (
-        click.option(
-            "--store", type=click.Path(path_type=Path), help="Store file [default: yours]."
-        ),
+        store_option(),
         click.option(
             "--best-effort",
             is_flag=True,
-            help="If the budget cannot be met, train at the lowest peak.",
+            help="Train at the lowest peak found if the budget cannot be met.",
         ),
         click.option(
             "--seed",
             type=click.IntRange(0, 2**63 - 1),
             default=0,
             show_default=True,
-            help="Of the random choices.",
+            help="Seed of the search.",
         ),
         click.option(
             "--threads",
             type=click.IntRange(1, 1024),
             default=1,
             show_default=True,
-            help="Searches side by side.",
+            help="Threads to search with.",
         ),
         click.option(
             "--time-limit",
             type=Seconds(0, LONGEST),
             default=5.0,
             show_default=True,
-            help="Seconds of planning if no stored plan serves.",
+            help="Seconds to plan for, if no stored plan fits.",
         ),
         click.option(
-            "--budget", callback=_given, help="40GiB, 50% of the unplanned peak, or auto."
+            "--budget",
+            callback=_given,
+            help="Memory budget: a size (40GiB), a share of the unplanned peak (50%), or auto.",
         ),
     ):
         function = decorate(function)
@@ -86,7 +86,7 @@ def _given(context: click.Context, option: click.Parameter, budget: str | None) 
 def cupy_option(function: F) -> F:
     """Adds `--cupy-on-torch`."""
     return click.option(
-        "--cupy-on-torch", is_flag=True, help="CuPy allocates from PyTorch's caching allocator."
+        "--cupy-on-torch", is_flag=True, help="Let CuPy allocate from PyTorch's caching allocator."
     )(function)
 
 

@@ -34,7 +34,7 @@ def search_options(time_limit: float, search: str) -> Callable[[F], Callable[...
 
     The command gets them as one value, `options`.
     """
-    iterations = f"Proposals per thread{search} to search for at most."
+    iterations = f"Proposals to try at most, per thread{search}."
 
     def decorate_all(function: F) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -54,10 +54,10 @@ def search_options(time_limit: float, search: str) -> Callable[[F], Callable[...
         decorated: Callable[..., Any] = with_options
         for decorate in (
             click.option(
-                "--threads", type=int, default=1, show_default=True, help="Searches side by side."
+                "--threads", type=int, default=1, show_default=True, help="Threads to search with."
             ),
             click.option(
-                "--seed", type=int, default=0, show_default=True, help="Of the random choices."
+                "--seed", type=int, default=0, show_default=True, help="Seed of the search."
             ),
             click.option("--iterations", type=int, help=iterations),
             click.option(
@@ -65,7 +65,7 @@ def search_options(time_limit: float, search: str) -> Callable[[F], Callable[...
                 type=float,
                 default=time_limit,
                 show_default=True,
-                help="Seconds to search for.",
+                help="Seconds to plan for.",
             ),
         ):
             decorated = decorate(decorated)

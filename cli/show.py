@@ -17,7 +17,7 @@ from fastsa.report.layout import Part
 @click.argument("id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(id: str, as_json: bool) -> None:
-    """Show a profile, graph, plan, run or verdict. ID is any unambiguous beginning of its id."""
+    """Show a profile, graph, plan, run or verdict. ID is an unambiguous prefix of its id."""
     with Store.open() as store:
         report, tables = _report(store, store.resolve(id))
     if as_json:

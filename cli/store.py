@@ -14,6 +14,7 @@ from fastsa import config
 from fastsa.cache.garbage import Collected
 from fastsa.cache.health import Flaw
 from fastsa.cache.store import Store
+from fastsa.cli.store_option import store_option
 from fastsa.errors import BadInput
 from fastsa.planner import budget
 from fastsa.planner.budget import format_bytes
@@ -25,28 +26,25 @@ REMOTE_SECONDS = 600.0  # for everything together
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGE = re.compile(r"(\d{1,6})\s?([mhdw])", re.ASCII)
 
-_AT = click.option(
-    "--store",
-    "path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file (default: FASTSA_STORE, else the user's data directory).",
-)
 _REMOTE = click.option(
-    "--remote", "url", metavar="URL", help="A folder, s3://..., gs://... (default: FASTSA_REMOTE)."
+    "--remote",
+    "url",
+    metavar="URL",
+    help="Shared folder, s3://... or gs://...  [default: FASTSA_REMOTE]",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group()
 def command() -> None:
-    """Look after the store: the file with every profile, graph, plan, run and verdict."""
+    """Manage the store: the file with every profile, graph, plan, run and verdict."""
 
 
 @command.command()
-@_AT
+@store_option("path")
 @_JSON
 def info(path: Path | None, as_json: bool) -> None:
-    """Say where the store is, how large, and what is in it."""
+    """Show the store's path, size and contents."""
     with Store.open(path, mends=False) as store:
         facts = store.facts()
     if as_json:
@@ -66,11 +64,11 @@ def info(path: Path | None, as_json: bool) -> None:
 
 
 @command.command()
-@_AT
-@click.option("--repair", is_flag=True, help="Move damaged rows to the table quarantine.")
+@store_option("path")
+@click.option("--repair", is_flag=True, help="Move damaged rows to the quarantine table.")
 @_JSON
 def check(path: Path | None, repair: bool, as_json: bool) -> int:
-    """Read everything in the store and compare it with its checksums.
+    """Verify the checksum of everything in the store.
 
     Exits with 1 if something is damaged.
     """
@@ -104,15 +102,21 @@ def _judged(flaws: list[Flaw], repaired: bool) -> str:
 
 
 @command.command()
-@_AT
-@click.option("--older-than", metavar="AGE", help="What was last used longer ago: 30d, 12h, 8w.")
-@click.option("--max-size", metavar="SIZE", help="Then the least recently used, down to: 2GiB.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@store_option("path")
+@click.option(
+    "--older-than", metavar="AGE", help="Remove items not used for this long: 30d, 12h, 8w."
+)
+@click.option(
+    "--max-size",
+    metavar="SIZE",
+    help="Then remove the least recently used, down to this size: 2GiB.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 @_JSON
 def gc(
     path: Path | None, older_than: str | None, max_size: str | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Remove what has not been used for long, or is too much.
+    """Remove items that have not been used for long, or until the store is small enough.
 
     A plan is used by runs and checks, a graph by its plans, a profile by its graphs. Plans that
     living processes train with stay, and graphs that somebody is planning.
@@ -165,11 +169,11 @@ def _counted(gone: Collected) -> str:
 
 
 @command.command()
-@_AT
+@store_option("path")
 def vacuum(path: Path | None) -> None:
-    """Write the file anew, as small as it can be.
+    """Rewrite the file at its smallest size.
 
-    While it runs it needs as much room again, and writers wait.
+    Needs as much disk space again meanwhile; writers wait.
     """
     with Store.open(path) as store:
         before = store.path.stat().st_size
@@ -179,12 +183,12 @@ def vacuum(path: Path | None) -> None:
 
 
 @command.command("export")
-@_AT
+@store_option("path")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def export(path: Path | None, file: Path) -> None:
-    """Write a copy of the store to a new FILE, as it is at one moment.
+    """Write a consistent copy of the store to a new FILE.
 
-    Others may use the store meanwhile. The copy is a store: FASTSA_STORE can name it.
+    Other processes may use the store meanwhile. The copy is itself a store.
     """
     with Store.open(path, mends=False) as store:
         store.copy_to(file)
@@ -192,11 +196,11 @@ def export(path: Path | None, file: Path) -> None:
 
 
 @command.command("import")
-@_AT
+@store_option("path")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @_JSON
 def import_(path: Path | None, file: Path, as_json: bool) -> int:
-    """Add what another store has.
+    """Add the items of another store.
 
     FILE is not trusted: it is copied and only read, every document is checked, and a plan is
     added only if it is a legal one of a graph that is there. Exits with 1 if all is refused.
@@ -218,10 +222,10 @@ def import_(path: Path | None, file: Path, as_json: bool) -> int:
 
 
 @command.command()
-@_AT
+@store_option("path")
 @_REMOTE
 def push(path: Path | None, url: str | None) -> None:
-    """Let other machines have the plans and graphs of the store."""
+    """Upload the store's plans and graphs to the remote."""
     with Store.open(path) as store:
         shared = _shared(url)
         graphs, plans = shared.push_all(store)
@@ -229,10 +233,10 @@ def push(path: Path | None, url: str | None) -> None:
 
 
 @command.command()
-@_AT
+@store_option("path")
 @_REMOTE
 def pull(path: Path | None, url: str | None) -> int:
-    """Fetch all plans and graphs that other machines have shared.
+    """Download all plans and graphs from the remote.
 
     A job fetches what it needs by itself; this is for a machine that is about to lose its network.
     Exits with 1 if all is refused.
@@ -257,10 +261,10 @@ def _shared(url: str | None) -> RemotePlans:
 
 
 @command.command()
-@_AT
+@store_option("path")
 @_JSON
 def stats(path: Path | None, as_json: bool) -> None:
-    """Say how often lookups hit, and why they missed."""
+    """Show how often lookups hit, and why they missed."""
     with Store.open(path) as store:
         counters = store.counters()
         requests = store.requests.counts()

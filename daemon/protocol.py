@@ -1,7 +1,7 @@
 """Protocol: what the daemon and those who ask it say to each other.
 
 One message each way on a connection: its length in four bytes, the most significant first, then
-JSON of `{"version": 1, "body": {"type": ..., ...}}`. Plans and graphs go through the store, so no
+JSON of `{"version": 2, "body": {"type": ..., ...}}`. Plans and graphs go through the store, so no
 message is long. A version or type that is not known is answered with an error.
 """
 
@@ -15,16 +15,16 @@ import msgspec
 from fastsa.cache.keys import PlanKey
 from fastsa.instrumentation.nvml import Device
 
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 64 * 1024
 HEADER = struct.Struct(">I")
 
 
 class Improve(msgspec.Struct, tag="improve", frozen=True, forbid_unknown_fields=True):
-    """A job has made a plan in little time. `budget_bytes` are the step's own."""
+    """A job has made a plan in little time. `step_budget_bytes` are the step's own."""
 
     key: PlanKey
-    budget_bytes: int
+    step_budget_bytes: int
 
 
 class Yield(msgspec.Struct, tag="yield", frozen=True, forbid_unknown_fields=True):

@@ -131,7 +131,7 @@ class Server:
             return True
         worth = self._agenda.next() if self._agenda else None
         if worth is not None:
-            requests.put(worth.kind, worth.key, worth.budget_bytes, anew=True)
+            requests.put(worth.kind, worth.key, worth.step_budget_bytes, anew=True)
         return worth is not None
 
     def _tell_trouble(self, text: str) -> None:
@@ -224,7 +224,7 @@ class Server:
     async def _answer(self, asked: Question) -> Answer:
         if isinstance(asked, protocol.Improve):
             requests = self._store.requests
-            await asyncio.to_thread(requests.put, "improve", asked.key, asked.budget_bytes)
+            await asyncio.to_thread(requests.put, "improve", asked.key, asked.step_budget_bytes)
             self._wake.set()
             return protocol.Done()
         if isinstance(asked, protocol.Yield):

@@ -45,7 +45,7 @@ def work_on(store: Store, request: Request, effort: WorkLimits) -> str | None:
 
 
 def _plan(store: Store, request: Request, graph: Graph, effort: WorkLimits) -> str | None:
-    made = solve(graph, request.budget_bytes, effort.options, cancel=effort.cancel)
+    made = solve(graph, request.step_budget_bytes, effort.options, cancel=effort.cancel)
     if not made.fits:
         raise FastsaError(f"no plan within the budget: {made.status}", hint="give more")
     return _stored(store, request, made)
@@ -64,11 +64,13 @@ def _improve(store: Store, request: Request, graph: Graph, effort: WorkLimits) -
             return False
         return True
 
-    there = store.find_plan(request.key, request.budget_bytes, usable, counts=False)
+    there = store.find_plan(request.key, request.step_budget_bytes, usable, counts=False)
     best = None if there is None else there.plan
     if best is not None and best.status == "optimal":
         return None
-    made = solve(graph, request.budget_bytes, effort.options, warm_start=best, cancel=effort.cancel)
+    made = solve(
+        graph, request.step_budget_bytes, effort.options, warm_start=best, cancel=effort.cancel
+    )
     is_better = made.fits and (best is None or made.seconds < best.seconds)
     return _stored(store, request, made) if is_better else None
 

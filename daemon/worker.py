@@ -103,7 +103,9 @@ class Worker:
 
 def described(request: Request) -> str:
     """A request in a few words."""
-    budget = f" within {format_bytes(request.budget_bytes)}" if request.budget_bytes else ""
+    budget = (
+        f" within {format_bytes(request.step_budget_bytes)}" if request.step_budget_bytes else ""
+    )
     return f"{request.kind} {request.key.graph[:12]}{budget}"
 
 

@@ -103,7 +103,7 @@ def main() -> None:
     with Store.open(FOLDER / "store.db") as store:
         job = store.run(store.list_items("run")[0].id)
         plan = store.plan(job.plan)
-    times = run("python", "examples/step_times.py", args.example, str(job.budget_bytes))
+    times = run("python", "examples/step_times.py", args.example, str(job.process_budget_bytes))
 
     console = Console()
     console.print()

@@ -78,7 +78,7 @@ class RankStore:
 
 
 def find_rank_store(name: str) -> RankStore | None:
-    """The board called `name`, None in a process that trains alone.
+    """The store called `name`, None in a process that trains alone.
 
     Raises RuntimeError if the process group has no store.
     """

@@ -41,18 +41,18 @@ class SynchronizedStop:
         Not with this one: another rank may be through with it. It cannot be through with the next,
         whose backward waits for ours.
         """
-        board = _board()
-        if board is None:
+        store = _rank_store()
+        if store is None:
             stop_script()
             return
-        board.put(_LAST, str(self._steps + 2).encode())
+        store.put(_LAST, str(self._steps + 2).encode())
 
     def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._steps += 1
-        board = _board()
-        if board is not None and board.has(_LAST) and self._steps >= int(board.read(_LAST)):
+        store = _rank_store()
+        if store is not None and store.has(_LAST) and self._steps >= int(store.read(_LAST)):
             raise StopScript
 
 
-def _board() -> RankStore | None:
+def _rank_store() -> RankStore | None:
     return find_rank_store("profile")

@@ -19,7 +19,7 @@ def metrics(prefix: str) -> dict[str, float]:
         return {}
     values = {
         "planned": float(found.state == "planned"),
-        "budget_bytes": found.budget_bytes,
+        "process_budget_bytes": found.process_budget_bytes,
         "predicted_peak_bytes": found.predicted_peak_bytes,
         "measured_peak_bytes": found.measured_peak_bytes,
         "predicted_step_seconds": found.predicted_step_seconds,

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from fastsa.errors import BadInput, IllegalPlan
-from fastsa.planner.baselines import RIVALS, installed
+from fastsa.planner.baselines import BASELINES, installed
 from fastsa.planner.graph import Graph
 from fastsa.planner.options import ALGORITHMS, Cancel, SearchOptions
 from fastsa.planner.plan import Plan
@@ -31,7 +31,7 @@ class Attempt(msgspec.Struct, frozen=True):
     """
 
     algorithm: str
-    budget_bytes: int
+    step_budget_bytes: int
     outcome: Outcome
     plan: Plan | None
     reason: str | None = None
@@ -39,7 +39,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
 def available() -> tuple[str, ...]:
     """The algorithms that are installed, the core's own first."""
-    return (*ALGORITHMS, *(name for name in RIVALS if installed(name)))
+    return (*ALGORITHMS, *(name for name in BASELINES if installed(name)))
 
 
 def compare(
@@ -69,7 +69,7 @@ def compare(
 
 
 def _check(algorithms: Sequence[str]) -> None:
-    names = (*ALGORITHMS, *RIVALS)
+    names = (*ALGORITHMS, *BASELINES)
     for name in algorithms:
         if name not in names:
             raise BadInput(f"there is no algorithm {name!r}", hint=f"one of: {', '.join(names)}")

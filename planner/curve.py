@@ -54,13 +54,13 @@ class Curve(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         With budget and extra time both scaled to 1 this is the "knee" of Satopaa et al.,
         "Finding a 'Kneedle' in a Haystack" (2011). None if no plan is below the line.
         """
-        width = self.plans[0].budget_bytes - self.plans[-1].budget_bytes
+        width = self.plans[0].step_budget_bytes - self.plans[-1].step_budget_bytes
         height = self.plans[-1].extra_seconds - self.plans[0].extra_seconds
         if width <= 0 or height <= 0:
             return None
 
         def depth(point: Plan) -> float:
-            saved = (self.plans[0].budget_bytes - point.budget_bytes) / width
+            saved = (self.plans[0].step_budget_bytes - point.step_budget_bytes) / width
             return saved - (point.extra_seconds - self.plans[0].extra_seconds) / height
 
         deepest = max(self.plans, key=depth)
@@ -181,7 +181,7 @@ class _Search:
         self.plans: dict[int, Plan] = {}
 
     def of_the_whole(self, on_progress: OnProgress) -> OnProgress:
-        def told(progress: Progress) -> None:
+        def report(progress: Progress) -> None:
             whole = msgspec.structs.replace(
                 progress,
                 elapsed_seconds=self.effort.elapsed,
@@ -189,7 +189,7 @@ class _Search:
             )
             on_progress(whole)
 
-        return told
+        return report
 
     def curve(self, points: int) -> Curve:
         top = self.search(INT64_MAX, None)
@@ -205,7 +205,7 @@ class _Search:
             base_seconds=top.base_seconds,
             minimum_budget_bytes=top.minimum_budget_bytes,
             minimum_budget_op=top.minimum_budget_op,
-            plans=tuple(self.settled()),
+            plans=tuple(self.certified()),
         )
 
     @property
@@ -242,7 +242,7 @@ class _Search:
             # The bound of a budget that is not met is none for the larger one that is.
             lowest = self.search(lowest.peak_bytes, lowest)
         if lowest.fits:
-            self.plans[lowest.budget_bytes] = lowest
+            self.plans[lowest.step_budget_bytes] = lowest
 
     def descend(self, points: int) -> bool:
         """Even steps, each from its neighbour above. False: cut short."""
@@ -298,7 +298,7 @@ class _Search:
 
     # Certificates
 
-    def settled(self) -> list[Plan]:
+    def certified(self) -> list[Plan]:
         """Each budget with the fastest of the plans that fit it and the best of its bounds."""
         bounds = dict[int, Plan]()
         tightest = self.plans[self.budgets[-1]]
@@ -320,12 +320,12 @@ class _Search:
 
         A bound of a budget holds for every smaller one. Raises IllegalPlan.
         """
-        bound = bounded if made.budget_bytes < budget else _tighter(made, bounded)
+        bound = bounded if made.step_budget_bytes < budget else _tighter(made, bounded)
         gap = made.extra_seconds - bound.lower_bound_seconds
         answer = msgspec.structs.replace(
             made,
             status="optimal" if gap <= _ROUNDING * made.base_seconds else "feasible",
-            budget_bytes=budget,
+            step_budget_bytes=budget,
             lower_bound_seconds=bound.lower_bound_seconds,
             lower_bound_assumes=bound.lower_bound_assumes,
         )

@@ -9,10 +9,10 @@ from typing import Protocol
 import msgspec
 
 from fastsa.errors import BadInput
-from fastsa.planner.baselines import RIVALS
+from fastsa.planner.baselines import BASELINES
 from fastsa.planner.graph import INT64_MAX
 
-ALGORITHMS = ("fastsa", "fastsa-paper")  # the core's own; the rivals of `baselines` come besides
+ALGORITHMS = ("fastsa", "fastsa-paper")  # the core's own; the baselines of `baselines` come besides
 MAX_THREADS = 1024
 
 
@@ -25,7 +25,7 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
             time enough, the answer depends on the seed alone.
         seed: Of the random generator, 0 to 2^64-1.
         threads: Searches side by side.
-        algorithm: One of ALGORITHMS or of `fastsa.planner.baselines.RIVALS`.
+        algorithm: One of ALGORITHMS or of `fastsa.planner.baselines.BASELINES`.
     """
 
     time_limit: float | None = 5.0
@@ -40,7 +40,7 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             BadInput: There is no such algorithm, or a number is out of its range.
         """
-        names = (*ALGORITHMS, *RIVALS)
+        names = (*ALGORITHMS, *BASELINES)
         if self.algorithm not in names:
             raise BadInput(
                 f"there is no algorithm {self.algorithm!r}", hint=f"one of: {', '.join(names)}"

@@ -33,7 +33,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schema: Literal["fastsa.plan/1"]
     graph: str
     status: Status
-    budget_bytes: int
+    step_budget_bytes: int = msgspec.field(name="budget_bytes")
     sequence: tuple[int, ...]
     segment_starts: tuple[int, ...]
     peak_bytes: int

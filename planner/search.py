@@ -134,7 +134,7 @@ def _plan(graph_hash: str, answer: _core.Answer, planner: Planner) -> Plan:
         schema="fastsa.plan/1",
         graph=graph_hash,
         status=_STATUSES[claim.status.name],
-        budget_bytes=claim.budget,
+        step_budget_bytes=claim.budget,
         sequence=tuple(answer.order.sequence),
         segment_starts=tuple(answer.order.segment_starts),
         peak_bytes=claim.peak,

@@ -18,7 +18,7 @@ from fastsa.planner.options import Cancel, SearchOptions
 from fastsa.planner.plan import Plan
 from fastsa.planner.search import certify, search
 from fastsa.planner.step import (
-    OUTSIDE_TARGET,
+    EAGER_TARGET,
     Order,
     calls_of,
     ops_by_segment,
@@ -118,10 +118,10 @@ def _call_order(graph: Graph, name: str, level: float, options: SearchOptions) -
         return _order(base)
     room = base.peak_bytes
     kept = int(level * _kept_bytes(local, _order(base)))
-    outside = next(op for op in local.ops if op.segment == 1)
+    eager = next(op for op in local.ops if op.segment == 1)
     ops = list(local.ops)
-    # Whatever is kept while the outside runs leaves that much less for its workspace.
-    ops[outside.id] = msgspec.structs.replace(outside, workspace_bytes=room - kept)
+    # Whatever is kept while the eager code runs leaves that much less for its workspace.
+    ops[eager.id] = msgspec.structs.replace(eager, workspace_bytes=room - kept)
     limited = msgspec.structs.replace(local, ops=tuple(ops))
     made = search(limited, room, options)
     if made.status == "infeasible":
@@ -130,7 +130,7 @@ def _call_order(graph: Graph, name: str, level: float, options: SearchOptions) -
 
 
 def _call_graph(graph: Graph, name: str) -> Graph:
-    """The last call of a region as a graph of its own: forward, outside, backward.
+    """The last call of a region as a graph of its own: forward, eager code, backward.
 
     What it is given is resident; what it gives to others weighs nothing here.
     """
@@ -158,14 +158,14 @@ def _call_graph(graph: Graph, name: str) -> Graph:
         )
 
     count = len(ops[forward])
-    outside = Op(count, OUTSIDE_TARGET, 1, 0.0, (), (token,), recomputable=False)
+    eager = Op(count, EAGER_TARGET, 1, 0.0, (), (token,), recomputable=False)
     local_ops = [local(i, op, 0) for i, op in enumerate(ops[forward])]
-    local_ops.append(outside)
+    local_ops.append(eager)
     local_ops += [local(i, op, 2) for i, op in enumerate(ops[backward], count + 1)]
     return msgspec.structs.replace(
         graph,
         resident_bytes=0,
-        segments=(Segment("forward", 0), Segment("outside", 1), Segment("backward", 0)),
+        segments=(Segment("forward", 0), Segment("eager", 1), Segment("backward", 0)),
         values=tuple(Value(i, size) for i, size in enumerate((*sizes, 0))),
         ops=tuple(local_ops),
         outputs=(),
@@ -252,7 +252,7 @@ def _around(
 
 
 def _reduced(graph: Graph, order: Order, names: set[str]) -> tuple[Graph, list[Sequence[int]]]:
-    """The step with one op for each stretch of a tied call, and what each op stands for."""
+    """The step with one op for each segment of a shared region, and what each op stands for."""
     values: list[Value] = list(graph.values)
     ops: list[Op] = []
     stands_for: list[Sequence[int]] = []
@@ -265,7 +265,7 @@ def _reduced(graph: Graph, order: Order, names: set[str]) -> tuple[Graph, list[S
         first = order.sequence[starts[forward] : starts[forward + 1]]
         last = order.sequence[starts[backward] : starts[backward + 1]]
         for segment, op in zip(
-            (forward, backward), _stretches(graph, first, last, values), strict=True
+            (forward, backward), _opaque_ops(graph, first, last, values), strict=True
         ):
             opaque[segment] = (op, first if segment == forward else last)
     for segment in range(len(graph.segments)):
@@ -281,7 +281,7 @@ def _reduced(graph: Graph, order: Order, names: set[str]) -> tuple[Graph, list[S
     return reduced, stands_for
 
 
-def _stretches(
+def _opaque_ops(
     graph: Graph, first: Sequence[int], last: Sequence[int], values: list[Value]
 ) -> tuple[Op, Op]:
     """A call's forward and backward as one op each; what it keeps is a value of its own."""

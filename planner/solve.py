@@ -1,11 +1,11 @@
-"""`plan()`: graph + budget -> plan, by the native core or a rival, checked by the validator."""
+"""`plan()`: graph + budget -> plan, by the native core or a baseline, checked by the validator."""
 
 from __future__ import annotations
 
 import msgspec
 
 from fastsa.errors import BadInput
-from fastsa.planner.baselines import RIVALS, run
+from fastsa.planner.baselines import BASELINES, run
 from fastsa.planner.graph import Graph
 from fastsa.planner.options import ALGORITHMS, Cancel, OnProgress, SearchOptions, check_budget
 from fastsa.planner.plan import Plan
@@ -57,8 +57,8 @@ def solve(
 
     A step that calls one captured region several times gets one order for all its calls (see
     `shared_regions`), without progress, always by `fastsa`; `options.iterations` is then for each
-    of its searches. A rival of `fastsa.planner.baselines` searches for the time limit and reports
-    no progress; its module says what of `seed`, `threads` and `cancel` its solver heeds.
+    of its searches. A baseline of `fastsa.planner.baselines` searches for the time limit and
+    reports no progress; its module says what of `seed`, `threads` and `cancel` its solver heeds.
 
     Args:
         graph: Of the step.
@@ -73,7 +73,7 @@ def solve(
         `Plan.status`.
 
     Raises:
-        BadInput: The arguments make no sense, or a rival is not installed, or the graph is too
+        BadInput: The arguments make no sense, or a baseline is not installed, or the graph is too
             large for it.
     """
     check_budget(budget_bytes)
@@ -81,7 +81,7 @@ def solve(
     if shared_regions(graph):
         own = msgspec.structs.replace(options, algorithm=ALGORITHMS[0])
         return plan_shared_regions(graph, budget_bytes, own, warm_start=warm_start, cancel=cancel)
-    if options.algorithm in RIVALS:
+    if options.algorithm in BASELINES:
         _check_rival(options, warm_start)
         return run.plan(graph, budget_bytes, options, cancel=cancel)
     return search(
@@ -95,7 +95,7 @@ def solve(
 
 
 def _check_rival(options: SearchOptions, warm_start: Plan | None) -> None:
-    """A rival takes a time limit and nothing else."""
+    """A baseline takes a time limit and nothing else."""
     if options.time_limit is None or options.iterations is not None:
         raise BadInput(
             f"{options.algorithm} does not count iterations",

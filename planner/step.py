@@ -1,7 +1,7 @@
 """A step of several regions: which plan each region gets out of the plan of the whole step.
 
 `Graph.producer["regions"]` names, by region, what each is a call of; "" is eager code. Regions of
-the same name are calls of one compiled piece: they run in the same order (see `tied`).
+the same name are calls of one compiled piece: they run in the same order (see `shared_regions`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
 
 REGIONS = "regions"
-OUTSIDE_TARGET = "fastsa.outside"
-"""Target of ops that stand for code around the regions."""
+EAGER_TARGET = "fastsa.outside"
+"""Target of ops that stand for eager code around the regions: a part of every graph's hash."""
 
 _HINT = "record a profile again"
 
@@ -95,22 +95,22 @@ def region_graph(step: Graph, name: str, captured: Graph) -> Graph:
 def region_order(step: Graph, plan: Plan | Order, name: str, *, call: int | None = None) -> Order:
     """What the plan of a step means for the captured region `name`, in the region's own op ids.
 
-    The captured graph's segments are forward, outside and backward, with one op in the outside,
+    The captured graph's segments are forward, eager and backward, with one op in the eager one,
     which is no part of the region in the step. Of several calls, the first unless one is given.
     Raises IllegalPlan if the region is not in the step.
     """
     forward, backward = segments_of(step, _first_call(step, name) if call is None else call)
     ops = ops_by_segment(step)
     mine = {op: own for own, op in enumerate(ops[forward])}
-    outside = len(mine)
-    mine |= {op: own for own, op in enumerate(ops[backward], outside + 1)}
+    eager = len(mine)
+    mine |= {op: own for own, op in enumerate(ops[backward], eager + 1)}
     starts = (*plan.segment_starts, len(plan.sequence))
 
     def segment(position: int) -> list[int]:
         return [mine[op] for op in plan.sequence[starts[position] : starts[position + 1]]]
 
     first, last = segment(forward), segment(backward)
-    return Order((*first, outside, *last), (0, len(first), len(first) + 1))
+    return Order((*first, eager, *last), (0, len(first), len(first) + 1))
 
 
 def step_order(step: Graph, orders: Mapping[str, Order]) -> Order:
@@ -128,8 +128,8 @@ def step_order(step: Graph, orders: Mapping[str, Order]) -> Order:
             enumerate(ops[backward], len(ops[forward]) + 1)
         )
         order = orders[name]
-        _, outside, rest = order.segment_starts
-        segments[forward] = [theirs[op] for op in order.sequence[:outside]]
+        _, eager, rest = order.segment_starts
+        segments[forward] = [theirs[op] for op in order.sequence[:eager]]
         segments[backward] = [theirs[op] for op in order.sequence[rest:]]
     starts = accumulate((len(each) for each in segments[:-1]), initial=0)
     return Order(tuple(op for each in segments for op in each), tuple(starts))

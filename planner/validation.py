@@ -60,7 +60,7 @@ def _raise(verdict: _core.Verdict) -> None:
 def _claim(plan: Plan) -> _core.Claim:
     return _core.Claim(
         status=_STATUSES[plan.status],
-        budget=plan.budget_bytes,
+        budget=plan.step_budget_bytes,
         peak=plan.peak_bytes,
         seconds=plan.seconds,
         base_peak=plan.base_peak_bytes,

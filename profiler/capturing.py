@@ -15,10 +15,10 @@ from fastsa.capture.accumulation import Accumulation
 from fastsa.capture.calls import CallLog
 from fastsa.capture.capturable import obstacle
 from fastsa.capture.in_place import compile_in_place, restore_module
-from fastsa.capture.joint_graph import Capture, capture, device_of, outside_op
+from fastsa.capture.joint_graph import Capture, capture, device_of, eager_op
 from fastsa.capture.op_timing import measure
 from fastsa.capture.region import Region, compile_region, first_line
-from fastsa.capture.step_graph import Part, step_graph
+from fastsa.capture.step_graph import JoinedRegion, step_graph
 from fastsa.instrumentation.allocators.events import Allocator
 from fastsa.instrumentation.allocators.recorder import is_taken, recorder
 from fastsa.instrumentation.device import device_name
@@ -133,7 +133,7 @@ class Capturing:
         log, self.log = self.log, None
         if log is None or allocator is None:
             return
-        parts = {r: Part(r.capture, g.graph) for r, g in self.graphs.items() if r.capture}
+        parts = {r: JoinedRegion(r.capture, g.graph) for r, g in self.graphs.items() if r.capture}
         self.step = step_graph(
             parts,
             log.calls,
@@ -178,7 +178,7 @@ class CapturedRegion(Region):
         return self.owner.log if self.capture is not None else None
 
     def forward_begins(self, arguments: Sequence[Any]) -> None:
-        """A stretch of the step begins."""
+        """A segment of the step begins."""
         if self.log is not None:
             self.log.forward_begins(self, arguments)
 
@@ -188,10 +188,10 @@ class CapturedRegion(Region):
             self.log.forward_ended(outputs[: self.capture.num_fwd_outputs])
 
     def backward_begins(self, arguments: Sequence[Any]) -> None:
-        """A stretch begins; the tangents come after what was saved."""
+        """A segment begins; the tangents come after what was saved."""
         if self.log is None or self.capture is None or self.accumulation is None:
             return
-        count = len(outside_op(self.capture.graph).outputs) - 1
+        count = len(eager_op(self.capture.graph).outputs) - 1
         accumulated = self.accumulation.targets(arguments)
         self.log.backward_begins(self, arguments[len(arguments) - count :], accumulated)
 

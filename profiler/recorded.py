@@ -107,20 +107,20 @@ def _allocator_peak(blocks: Sequence[TracedBlock], seen: StepObservations) -> in
     """
     first: int | None = None
     peak = before = seen.start_bytes - seen.library_bytes
-    released, told = 0, set[int]()
+    released, counted = 0, set[int]()
     for block in blocks:
         if block.total is None:
             if not block.bytes and block.address in seen.alive:
-                told.add(block.address)
+                counted.add(block.address)
                 released += seen.alive[block.address].bytes
             continue
         if first is None:
             first = block.total - block.bytes
         # Where a new block is made, the old one was unknown. The size that comes with a release may
         # be that of a block that was there once and went while nobody listened.
-        if block.bytes < 0 and block.address in told:
+        if block.bytes < 0 and block.address in counted:
             released += block.bytes
-        told.discard(block.address)
+        counted.discard(block.address)
         peak = max(peak, before + block.total - first - released)
     return peak
 

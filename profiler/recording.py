@@ -69,7 +69,7 @@ class Recording:
         self._cupy = CupyAllocator(device)
         self._compiles = compiles
         self._tracer = Tracer(device, with_stack=not compiles)
-        self._deaths: StorageFinalizers | None = None
+        self._finalizers: StorageFinalizers | None = None
         with no_collection():  # what would be collected between looking and tracing would be missed
             self._look(device)
             # Last: every Python call from now on is traced, and looking for tensors is a million.
@@ -83,7 +83,7 @@ class Recording:
             self._alive = live_storages(device, self._owners)
             # CUDA reports the release of every block, the CPU allocator only of those it saw made.
             if device.type == "cpu":
-                self._deaths = StorageFinalizers(device, self._owners, self._tracer.gone)
+                self._finalizers = StorageFinalizers(device, self._owners, self._tracer.released)
         self._library_bytes = cupy_memory.live_bytes(device)
         known = sum(storage.bytes for storage in self._alive.values())
         self.start_bytes = known if device.type == "cpu" else live_bytes(device)
@@ -129,8 +129,8 @@ class Recording:
         self._tracer.mark("end")
         self._tracer.stop()
         self._cupy.__exit__(None, None, None)
-        if self._deaths is not None:
-            self._deaths.close()
+        if self._finalizers is not None:
+            self._finalizers.close()
 
     def read(self) -> Recorded:
         """What happened."""
@@ -150,7 +150,7 @@ class Recording:
         ]
         result = recorded(self._tracer.read(modules), seen, more)
         self._alive, self._labels, self._backwards = {}, [], []
-        told = [NOT_ALONE] if not self._was_alone else []
+        missing = [NOT_ALONE] if not self._was_alone else []
         if not self._tracer.has_stacks:
-            told.append(COMPILES if self._compiles else TRACED_BY_SCRIPT)
-        return replace(result, missing=(*result.missing, *told))
+            missing.append(COMPILES if self._compiles else TRACED_BY_SCRIPT)
+        return replace(result, missing=(*result.missing, *missing))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastsa.instrumentation.allocators.cupy import OP as LIBRARY_OP
+from fastsa.instrumentation.allocators.lifetimes import Lifetimes, LiveBlock
 from fastsa.instrumentation.storages import Storage
 from fastsa.profiler.trace import TracedBlock
 from fastsa.records.timeline import Allocation, Category, Site, Timeline
@@ -40,9 +41,9 @@ class Labels:
 
 
 @dataclass(slots=True)
-class _Open:
-    birth: int | None
-    bytes: int
+class _About:
+    """What is known of a block: how it was made, if that was seen, and what it is for."""
+
     block: TracedBlock | None
     label: Label | None
 
@@ -56,7 +57,7 @@ def build(
     resident_bytes: int,
     library_bytes: int = 0,
 ) -> Timeline:
-    """The timeline of the stretch from `start` to `end`, in nanoseconds like the blocks'.
+    """The timeline from `start` to `end`, in nanoseconds like the blocks'.
 
     `alive` are the known storages at its start, `resident_bytes` what was allocated then in all;
     `library_bytes` of that are another library's; what nobody knows is of category "other".
@@ -77,8 +78,7 @@ class _Builder:
     def __init__(self, blocks: Sequence[TracedBlock], start: int) -> None:
         self.blocks = blocks
         self.start = start
-        self.open: dict[int, _Open] = {}
-        self.gone: set[int] = set()  # ended with their tensors; the allocator may tell it too
+        self.lifetimes = Lifetimes[_About]()
         self.done: list[Allocation] = []
         self.sites: dict[Site, int] = {}
         self.unknown: dict[Category, int] = {"other": 0, "library": 0}
@@ -88,7 +88,7 @@ class _Builder:
     def begin(self, alive: Mapping[int, Storage], resident_bytes: int, library_bytes: int) -> None:
         for address, storage in alive.items():
             label = Label(storage.category, storage.module)
-            self.open[address] = _Open(None, storage.bytes, None, label)
+            self.lifetimes.allocate(address, LiveBlock(None, storage.bytes, _About(None, label)))
         known = sum(storage.bytes for storage in alive.values())
         self.unknown["library"] = library_bytes
         self.unknown["other"] = max(0, resident_bytes - library_bytes - known)
@@ -96,27 +96,32 @@ class _Builder:
 
     def add(self, number: int, block: TracedBlock) -> None:
         if block.bytes > 0:
-            self.gone.discard(block.address)
-            if block.address in self.open:
-                self.close(block.address, number, None)  # its release was not seen
-            self.open[block.address] = _Open(number, block.bytes, block, None)
-            self.alive += block.bytes
-        elif block.address in self.open:
-            self.close(block.address, number, block)
-            if not block.bytes:
-                self.gone.add(block.address)
-        elif block.address in self.gone:
-            self.gone.remove(block.address)
+            self.allocate(number, block)
         else:
-            self.close_unknown(number, block)
+            self.release(number, block)
         if self.alive > self.peak:
             self.peak, self.peak_event = self.alive, number
 
+    def allocate(self, number: int, block: TracedBlock) -> None:
+        held = LiveBlock(number, block.bytes, _About(block, None))
+        before = self.lifetimes.allocate(block.address, held)
+        if before is not None:
+            self.close(before, number, None)
+        self.alive += block.bytes
+
+    def release(self, number: int, block: TracedBlock) -> None:
+        # Without bytes it is its tensor that has ended.
+        held = self.lifetimes.release(block.address, is_early=not block.bytes)
+        if held is not None:
+            self.close(held, number, block)
+        elif not self.lifetimes.is_repeated(block.address):
+            self.close_unknown(number, block)
+
     def label(self, known: Mapping[int, Label]) -> None:
         for address, label in known.items():
-            held = self.open.get(address)
-            if held is not None and _rank(label) > _rank(held.label):
-                held.label = label
+            held = self.lifetimes.held.get(address)
+            if held is not None and _rank(label) > _rank(held.about.label):
+                held.about.label = label
 
     def close_unknown(self, number: int, block: TracedBlock) -> None:
         """A release of something that was alive before and that Python cannot reach."""
@@ -128,8 +133,9 @@ class _Builder:
             site = self.site(Site(category))
             self.done.append(Allocation(size, None, number, None, self.seconds(number), site))
 
-    def close(self, address: int, death: int | None, released: TracedBlock | None) -> None:
-        held = self.open.pop(address)
+    def close(
+        self, held: LiveBlock[_About], death: int | None, released: TracedBlock | None
+    ) -> None:
         if death is not None:
             self.alive -= held.bytes
         self.done.append(
@@ -139,7 +145,7 @@ class _Builder:
                 death,
                 self.seconds(held.birth),
                 self.seconds(death),
-                self.site(_site(held, released)),
+                self.site(_site(held.about, released)),
             )
         )
 
@@ -150,8 +156,8 @@ class _Builder:
         return None if number is None else (self.blocks[number].nanoseconds - self.start) / 1e9
 
     def finish(self, seconds: float) -> Timeline:
-        for address in list(self.open):
-            self.close(address, None, None)
+        for held in self.lifetimes.held.values():
+            self.close(held, None, None)
         for category, size in self.unknown.items():
             if size:
                 site = self.site(Site(category))
@@ -171,8 +177,8 @@ def _rank(label: Label | None) -> int:
     return 0 if label is None else _RANK.get(label.category, 0)
 
 
-def _site(held: _Open, released: TracedBlock | None) -> Site:
-    label, block = held.label, held.block
+def _site(about: _About, released: TracedBlock | None) -> Site:
+    label, block = about.label, about.block
     if block is None:
         known = label or Label("other")
         return Site(known.category, module=known.module, node=known.node)

@@ -1,4 +1,4 @@
-"""Trace: everything torch's own profiler sees of a stretch of a program, in one pass.
+"""Trace: everything torch's own profiler sees of a program, in one pass.
 
 Allocations with the op, module and line they come from, the time of every op, and the backward
 nodes. Source: `torch.autograd.profiler.profile` with memory and Python stacks; its event tree
@@ -15,22 +15,17 @@ from typing import Any
 
 import torch
 from torch._C._autograd import DeviceType
-from torch._C._profiler import RecordScope, _EventType, _RecordFunctionFast
+from torch._C._profiler import RecordScope, _EventType
 
+from fastsa.instrumentation import event_tree
 from fastsa.instrumentation.garbage import no_collection
 from fastsa.instrumentation.kineto import Kineto
 from fastsa.instrumentation.program import Program
 from fastsa.records.timeline import Phase
 
-SPAN = "fastsa:"
-FORWARD, BACKWARD, GONE = SPAN + "forward ", SPAN + "backward ", SPAN + "gone "
+FORWARD, BACKWARD = "forward ", "backward "
 _OPTIMIZER = "torch/optim/optimizer.py"
 _NODE = "autograd::engine::evaluate_function: "
-PLUMBING = frozenset(
-    f"aten::{name}"
-    for name in ("empty", "empty_strided", "empty_like", "resize_", "new_empty", "set_", "detach")
-)
-"""Ops that allocate or wrap on behalf of the op that calls them."""
 
 Place = tuple[str | None, str | None]  # module, source
 Key = tuple[str, Phase, Place]  # op, phase, place
@@ -109,12 +104,12 @@ class Tracer:
 
     def mark(self, name: str) -> None:
         """A named moment of the recording."""
-        with _RecordFunctionFast(SPAN + name):
+        with event_tree.mark(name):
             pass
 
-    def gone(self, address: int) -> None:
+    def released(self, address: int) -> None:
         """A block from before the recording is released: the CPU allocator does not report it."""
-        self.mark(f"gone {address}")
+        event_tree.mark_release(address)
 
     def read(self, modules: Mapping[int, str]) -> Trace:
         """What was recorded; `modules` gives the path of a module by its `id`."""
@@ -178,16 +173,7 @@ class _Reader:
         self.correlations: dict[int, Key] = {}
 
     def read(self, roots: list[Any]) -> Trace:
-        roots = sorted(roots, key=lambda root: root.start_time_ns)
-        stack: list[tuple[Any, _Context]] = [
-            (root, _Context(_Frame(None, False))) for root in reversed(roots)
-        ]
-        while stack:
-            node, context = stack.pop()
-            inner = self.visit(node, context)
-            children = node.children
-            if children:
-                stack += [(child, inner) for child in reversed(children)]
+        event_tree.walk(roots, _Context(_Frame(None, False)), self.visit)
         self.trace.blocks.sort(key=lambda block: block.nanoseconds)
         clock = [block.nanoseconds for block in self.trace.blocks]
         self.trace.marks = {name: bisect_left(clock, at) for name, at in self.trace.times.items()}
@@ -207,10 +193,8 @@ class _Reader:
         return context
 
     def allocation(self, node: Any, context: _Context) -> None:
-        detail = node.extra_fields
-        if detail.device.type != self.device.type:
-            return
-        if self.device.index is not None and detail.device.index != self.device.index:
+        detail = event_tree.allocation_on(node, self.device)
+        if detail is None:
             return
         self.trace.blocks.append(
             TracedBlock(
@@ -248,11 +232,11 @@ class _Reader:
     # Ops
 
     def torch_op(self, node: Any, context: _Context) -> _Context:
-        name = node.name
-        detail = node.extra_fields
-        if name.startswith(SPAN):
-            self.mark(name, node.start_time_ns)
+        mark = event_tree.mark_of(node)
+        if mark is not None:
+            self.mark(mark, node.start_time_ns)
             return context
+        name, detail = node.name, node.extra_fields
         if name.startswith(_NODE):
             return self.backward_node(node, name.removeprefix(_NODE), context)
         if detail.scope != RecordScope.FUNCTION:
@@ -260,10 +244,11 @@ class _Reader:
         return self.op(node, name, detail.sequence_number, context)
 
     def mark(self, name: str, at: int) -> None:
-        if name.startswith(GONE):
-            self.trace.blocks.append(TracedBlock(at, 0, int(name.removeprefix(GONE))))
+        if name.startswith(event_tree.RELEASED):
+            address = int(name.removeprefix(event_tree.RELEASED))
+            self.trace.blocks.append(TracedBlock(at, 0, address))
             return
-        self.trace.times[name.removeprefix(SPAN)] = at
+        self.trace.times[name] = at
         if name.startswith(FORWARD):
             self.between = "forward"
         elif name.startswith(BACKWARD):
@@ -280,7 +265,7 @@ class _Reader:
         )
 
     def op(self, node: Any, name: str, sequence: int, context: _Context) -> _Context:
-        if name in PLUMBING and context.op is not None:
+        if name in event_tree.PLUMBING and context.op is not None:
             return context
         if sequence >= 0 and context.phase is None:
             self.trace.forwards[sequence] = (name, context.place)

@@ -23,7 +23,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     versions: dict[str, str]
     plan: str  # id of the plan in the store
     plan_origin: Literal["found", "made"]
-    budget_bytes: int
+    process_budget_bytes: int = msgspec.field(name="budget_bytes")
     resident_bytes: int
     predicted_peak_bytes: int
     measured_peak_bytes: int | None

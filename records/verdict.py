@@ -54,7 +54,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     deterministic: bool | None
     differences: tuple[Difference, ...]
     warnings: tuple[str, ...]  # of fastsa, while it ran the script
-    budget_bytes: int
+    process_budget_bytes: int = msgspec.field(name="budget_bytes")
     predicted_peak_bytes: int
     measured_peak_bytes: int | None
     compiled_peak_bytes: int | None
@@ -69,7 +69,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """Whether the measured peak is within the budget."""
         if self.measured_peak_bytes is None:
             return None
-        return self.measured_peak_bytes <= self.budget_bytes
+        return self.measured_peak_bytes <= self.process_budget_bytes
 
     @property
     def holds(self) -> bool:
@@ -79,7 +79,9 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     @property
     def line(self) -> str:
         """The verdict in a few words, as it stands beside its plan."""
-        return told(self.identical_to_compiled, self.within_budget, self.steps, self.created)
+        return summary_line(
+            self.identical_to_compiled, self.within_budget, self.steps, self.created
+        )
 
     def encode(self) -> bytes:
         """The verdict as a JSON document."""
@@ -90,7 +92,9 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return hashlib.sha256(self.encode()).hexdigest()
 
 
-def told(identical: bool | None, within_budget: bool | None, steps: int, created: str) -> str:
+def summary_line(
+    identical: bool | None, within_budget: bool | None, steps: int, created: str
+) -> str:
     """`bit-identical over 3 steps, 2026-11-25`, and what else is to be said."""
     words = {
         True: f"bit-identical over {steps} steps",

@@ -42,7 +42,7 @@ class BudgetReport(msgspec.Struct, frozen=True):
     """
 
     budget: str
-    budget_bytes: int
+    step_budget_bytes: int
     budget_percent: float | None
     lower_bound_seconds: float | None
     lower_bound_percent: float | None
@@ -54,7 +54,7 @@ class BudgetReport(msgspec.Struct, frozen=True):
 class CompareReport(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes are the step's own, without what is resident."""
 
-    schema: Literal["fastsa.compare/1"] = "fastsa.compare/1"
+    schema: Literal["fastsa.compare/2"] = "fastsa.compare/2"
     graph: str
     graph_name: str
     ops: int
@@ -80,7 +80,9 @@ def summarize(
         base_seconds=graph.base_seconds,
         time_limit_seconds=time_limit,
         budgets=tuple(
-            _budget(name, size, base_peak, [each for each in attempts if each.budget_bytes == size])
+            _budget(
+                name, size, base_peak, [each for each in attempts if each.step_budget_bytes == size]
+            )
             for name, size in budgets
         ),
     )
@@ -96,7 +98,7 @@ def _budget(name: str, size: int, base_peak: int, attempts: Sequence[Attempt]) -
     bound = bounded.lower_bound_seconds if bounded else None
     return BudgetReport(
         budget=name,
-        budget_bytes=size,
+        step_budget_bytes=size,
         budget_percent=_percent(size, base_peak),
         lower_bound_seconds=bound,
         lower_bound_percent=_percent(bound, bounded.base_seconds) if bounded else None,
@@ -171,9 +173,9 @@ def _refusals(budget: BudgetReport) -> Iterator[Line]:
 
 
 def _title(budget: BudgetReport) -> str:
-    name = f"budget {budget.budget}: {text.of_bytes(budget.budget_bytes)}"
+    name = f"budget {budget.budget}: {text.of_bytes(budget.step_budget_bytes)}"
     minimum = budget.minimum_budget_bytes
-    if minimum is not None and budget.budget_bytes < minimum:
+    if minimum is not None and budget.step_budget_bytes < minimum:
         return f"{name}; no plan meets it: the minimum is {text.of_bytes(minimum)}"
     if budget.lower_bound_percent is None:
         return name

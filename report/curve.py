@@ -74,8 +74,8 @@ def of_plans(plans: Sequence[Plan]) -> Curve:
 def _row(plan: Plan, curve: Curve, whole: Whole) -> tuple[str, ...]:
     gap = max(0.0, plan.extra_seconds - plan.lower_bound_seconds)
     return (
-        text.of_bytes(whole.bytes_of(plan.budget_bytes)),
-        whole.share_of(plan.budget_bytes),
+        text.of_bytes(whole.bytes_of(plan.step_budget_bytes)),
+        whole.share_of(plan.step_budget_bytes),
         text.of_seconds(plan.extra_seconds),
         _percent(plan.extra_seconds, plan),
         _percent(plan.lower_bound_seconds, plan),

@@ -40,7 +40,7 @@ def draw(curve: Curve, name: str, whole: Whole, path: Path) -> None:
 def _plot(axes: Axes, curve: Curve, whole: Whole) -> None:
     scale, unit = next(each for each in _UNITS if whole.peak_bytes >= each[0] or each[0] == 1)
     step = curve.base_seconds or 1.0
-    budgets = [whole.bytes_of(each.budget_bytes) / scale for each in curve.plans]
+    budgets = [whole.bytes_of(each.step_budget_bytes) / scale for each in curve.plans]
     extra = [100 * each.extra_seconds / step for each in curve.plans]
     bound = [100 * each.lower_bound_seconds / step for each in curve.plans]
     axes.fill_between(budgets, bound, extra, color=_PLAN, alpha=0.15, label="gap")

@@ -272,7 +272,7 @@ def _other_budget(given: Explanation, other: OtherBudget) -> Row:
     extra, bound = other.extra_seconds, other.lower_bound_seconds
     saves = bool(other.change_bytes) and other.saved_seconds is not None
     return (
-        text.of_bytes(other.budget_bytes),
+        text.of_bytes(other.step_budget_bytes),
         f"{share:+.0f}%" if other.change_bytes else "0%",
         found if extra is None else text.of_seconds(extra),
         "" if extra is None else text.of_share(extra, given.base_seconds),

@@ -27,16 +27,16 @@ def of_run(run: OpRun) -> str:
 
 def of_status(given: Explanation) -> str | None:
     """What is to be known of the budget before anything else, unless all is well."""
-    if given.budget_bytes is None or given.status is None:
+    if given.step_budget_bytes is None or given.status is None:
         return None
-    budget = text.of_bytes(given.budget_bytes)
+    budget = text.of_bytes(given.step_budget_bytes)
     if given.status == "infeasible":
         return (
             f"The budget of {budget} cannot be met: no order of this step needs less than"
             f" {text.of_bytes(given.minimum.bytes)}. There is no plan; what follows is about the"
             " unplanned step."
         )
-    over = given.peak_bytes - given.budget_bytes
+    over = given.peak_bytes - given.step_budget_bytes
     if over > 0:
         return (
             f"This plan misses its budget of {budget} by {text.of_bytes(over)}: none within it was"
@@ -158,10 +158,10 @@ def _change(given: Explanation, seconds: float) -> str:
 def _luck(given: Explanation) -> Iterator[str]:
     """What came of searching on at the budget there is."""
     now = next((each for each in given.other_budgets if not each.change_bytes), None)
-    if now is None or now.extra_seconds is None or given.budget_bytes != now.budget_bytes:
+    if now is None or now.extra_seconds is None or given.step_budget_bytes != now.step_budget_bytes:
         return
     found = given.extra_seconds - now.extra_seconds
-    if found > WORTH_SAVING * given.base_seconds and given.peak_bytes <= now.budget_bytes:
+    if found > WORTH_SAVING * given.base_seconds and given.peak_bytes <= now.step_budget_bytes:
         yield (
             f"With the same budget, searching on saved {_change(given, found)}: plan again with a"
             " longer --time-limit."

@@ -23,7 +23,7 @@ TITLES: dict[Kind, str] = {
 class ListReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything stored, or everything of one kind. `counters` say how lookups fared."""
 
-    schema: Literal["fastsa.list/1"] = "fastsa.list/1"
+    schema: Literal["fastsa.list/2"] = "fastsa.list/2"
     store: str
     items: tuple[Row, ...]
     counters: dict[str, int]
@@ -62,6 +62,11 @@ def _status(row: Row) -> str | None:
     return row.status if row.curve is None else f"{row.status}, curve {text.of_id(row.curve)}"
 
 
+def _budget(row: Row) -> str | None:
+    budget = row.step_budget_bytes if row.kind == "plan" else row.process_budget_bytes
+    return None if budget is None else text.of_bytes(budget)
+
+
 def _cells(row: Row) -> list[str | None]:
     """One cell per column; a profile may have no step time."""
     status = _status(row)
@@ -71,7 +76,7 @@ def _cells(row: Row) -> list[str | None]:
         "shape": row.shape,
         "device?": row.device,
         "created (UTC)?": text.of_time(row.created),
-        "budget>": None if row.budget_bytes is None else text.of_bytes(row.budget_bytes),
+        "budget>": _budget(row),
         "peak>": None
         if row.peak_bytes is None
         else text.of_bytes(row.peak_bytes) + _star(row, row.peak_origin),

@@ -165,8 +165,8 @@ def _room(block: Allocation) -> int:
 
 def _frames(site: Site) -> list[Plain]:
     """The user's line, and a line that says all there is to know."""
-    told = [site.category, site.phase, site.op, site.module]
-    words = [each for each in told if each] + ([f"kept by {site.node}"] if site.node else [])
+    parts = [site.category, site.phase, site.op, site.module]
+    words = [each for each in parts if each] + ([f"kept by {site.node}"] if site.node else [])
     frames: list[Plain] = [{"filename": MARK, "line": 0, "name": _text(", ".join(words))}]
     if site.source:
         file, _, line = site.source.rpartition(":")

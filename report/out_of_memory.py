@@ -21,20 +21,20 @@ def summary(
     identity: str | None,
     *,
     requested_bytes: int | None = None,
-    budget_bytes: int | None = None,
+    process_budget_bytes: int | None = None,
 ) -> str:
     """A profile that ended for want of memory, in some lines.
 
     `identity` is its id, None if it is not stored; `requested_bytes` what the failing allocation
-    asked for, `budget_bytes` what it ran under: None if that is not known, or there was none.
+    asked for, `process_budget_bytes` what it ran under: None if not known, or there was none.
     """
     lines = (
         f"fastsa: out of memory on {text.printable(profile.device)}: "
         f"{_name(identity)} of {text.printable(profile.model)}",
         *_asked(requested_bytes),
         *_alive(profile.timeline),
-        *_fits(profile, budget_bytes),
-        *_next(profile, identity, budget_bytes),
+        *_fits(profile, process_budget_bytes),
+        *_next(profile, identity, process_budget_bytes),
     )
     return "\n".join(lines)
 
@@ -93,21 +93,23 @@ def _largest(
         yield f"    {format_bytes(size):>12} {share:>6}  {text.printable(name)}"
 
 
-def _fits(profile: Profile, budget_bytes: int | None) -> Iterator[str]:
+def _fits(profile: Profile, process_budget_bytes: int | None) -> Iterator[str]:
     minimum = profile.minimum_budget_bytes
     if minimum is None:
         yield from (_line("missing", text.printable(each)) for each in profile.missing)
         return
     yield _line("would fit", f"a budget of {_mebibytes(minimum)} MiB or more, predicted")
-    if budget_bytes is not None and budget_bytes <= minimum:
-        ran = format_bytes(budget_bytes)
+    if process_budget_bytes is not None and process_budget_bytes <= minimum:
+        ran = format_bytes(process_budget_bytes)
         yield _line("", f"it ran under {ran}: a plan cannot do with less, a smaller batch can")
 
 
-def _next(profile: Profile, identity: str | None, budget_bytes: int | None) -> Iterator[str]:
+def _next(
+    profile: Profile, identity: str | None, process_budget_bytes: int | None
+) -> Iterator[str]:
     minimum = profile.minimum_budget_bytes
     commands = []
-    if minimum is not None and (budget_bytes is None or budget_bytes > minimum):
+    if minimum is not None and (process_budget_bytes is None or process_budget_bytes > minimum):
         # What was alive has fitted; a plan for no more than the minimum would be slower.
         budget = _mebibytes(max(minimum, profile.timeline.peak_bytes))
         script = shlex.join((profile.script, *profile.arguments))

@@ -51,7 +51,7 @@ class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
     Without the graph in the store, `minimum_budget_op` and the `recomputed_` lists are unknown.
     """
 
-    schema: Literal["fastsa.show.plan/1"] = "fastsa.show.plan/1"
+    schema: Literal["fastsa.show.plan/2"] = "fastsa.show.plan/2"
     id: str
     created: str
     graph: str
@@ -60,7 +60,7 @@ class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
     torch: str
     cuda: str | None
     status: str
-    budget_bytes: int
+    step_budget_bytes: int
     peak_bytes: int
     base_peak_bytes: int
     seconds: float
@@ -100,7 +100,7 @@ def summarize(
         torch=stored.key.torch,
         cuda=stored.key.cuda,
         status=plan.status,
-        budget_bytes=plan.budget_bytes,
+        step_budget_bytes=plan.step_budget_bytes,
         peak_bytes=plan.peak_bytes,
         base_peak_bytes=plan.base_peak_bytes,
         seconds=plan.seconds,
@@ -209,7 +209,7 @@ def _facts(report: PlanReport) -> list[tuple[str, str | None]]:
         ("checked", report.verdict.line if report.verdict else "not checked"),
         ("graph", f"{text.of_id(report.graph)} {report.graph_name or '(not stored)'}"),
         ("for", f"{report.device}, {versions}"),
-        ("budget", f"{text.of_bytes(report.budget_bytes)}, the step's own"),
+        ("budget", f"{text.of_bytes(report.step_budget_bytes)}, the step's own"),
         (
             "peak",
             f"{text.of_bytes(report.base_peak_bytes)} unplanned,"

@@ -20,12 +20,12 @@ def planned(decision: Decision) -> str:
         )
     plan = decision.plan
     margin = decision.margin_bytes
-    step = max(0, decision.budget_bytes - decision.resident_bytes - margin)
+    step = max(0, decision.process_budget_bytes - decision.resident_bytes - margin)
     resident = "measured" if decision.profiled else "estimated"
     lines = [
         f"fastsa: plan {decision.origin}{_name(decision)}: {plan.status.replace('_', ' ')}, "
         f"{_percent(plan.extra_seconds, plan.base_seconds)} extra time predicted",
-        f"  budget    {format_bytes(decision.budget_bytes)} = "
+        f"  budget    {format_bytes(decision.process_budget_bytes)} = "
         f"{format_bytes(decision.resident_bytes)} resident ({resident}) + "
         f"{f'{format_bytes(margin)} margin + ' if margin else ''}{format_bytes(step)} for the step",
         f"  peak      {format_bytes(decision.predicted_peak_bytes)} predicted, "
@@ -86,10 +86,10 @@ def _baseline(decision: Decision) -> str:
 def _over(run: Run) -> list[str]:
     measured = run.measured_peak_bytes
     peak = run.predicted_peak_bytes if measured is None else measured
-    if peak <= run.budget_bytes:
+    if peak <= run.process_budget_bytes:
         return []
     known = "predicted" if measured is None else "measured"
-    over = format_bytes(peak - run.budget_bytes)
+    over = format_bytes(peak - run.process_budget_bytes)
     return [f"  OVER      the {known} peak is {over} above the budget"]
 
 

@@ -9,7 +9,7 @@ from fastsa.planner.explain import peak
 from fastsa.planner.explain.order import RunOrder
 from fastsa.planner.graph import Graph
 from fastsa.planner.native import native
-from fastsa.planner.step import OUTSIDE_TARGET
+from fastsa.planner.step import EAGER_TARGET
 from fastsa.records.profile import Profile
 
 WORTH_SAYING = 0.25  # of the peak
@@ -48,7 +48,7 @@ def _lines(profile: Profile, name: str) -> Iterator[str]:
 def _outside(graph: Graph) -> Iterator[str]:
     base = native(graph).base_order()
     unplanned = peak.of(RunOrder(graph, base.sequence, base.segment_starts))
-    share = peak.made_by(OUTSIDE_TARGET, unplanned) / max(1, unplanned.bytes)
+    share = peak.made_by(EAGER_TARGET, unplanned) / max(1, unplanned.bytes)
     if share >= WORTH_SAYING:
         yield (
             f"  outside   {share:.0%} of the step's own peak is of code that was not captured: no "

@@ -18,7 +18,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     What was not measured is None.
     """
 
-    schema: Literal["fastsa.show.run/1"] = "fastsa.show.run/1"
+    schema: Literal["fastsa.show.run/2"] = "fastsa.show.run/2"
     id: str
     created: str
     script: str
@@ -29,7 +29,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     plan: str
     plan_origin: Literal["found", "made"]
     steps: int
-    budget_bytes: int
+    process_budget_bytes: int
     resident_bytes: int
     predicted_peak_bytes: int
     measured_peak_bytes: int | None
@@ -53,7 +53,7 @@ def summarize(run_id: str, run: Run) -> RunReport:
         plan=run.plan,
         plan_origin=run.plan_origin,
         steps=run.steps,
-        budget_bytes=run.budget_bytes,
+        process_budget_bytes=run.process_budget_bytes,
         resident_bytes=run.resident_bytes,
         predicted_peak_bytes=run.predicted_peak_bytes,
         measured_peak_bytes=peak,
@@ -75,7 +75,7 @@ def render(report: RunReport) -> Iterator[Part]:
             ("device", report.device),
             ("ran", f"{text.of_time(report.created)} UTC, {text.of_count(report.steps)} steps"),
             ("plan", f"{text.of_id(report.plan)}, {report.plan_origin}"),
-            ("budget", f"{text.of_bytes(report.budget_bytes)}, whole process"),
+            ("budget", f"{text.of_bytes(report.process_budget_bytes)}, whole process"),
             ("resident", text.of_bytes(report.resident_bytes)),
         ],
     )

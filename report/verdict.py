@@ -62,7 +62,7 @@ def _facts(verdict: Verdict) -> list[tuple[str, str | None]]:
         ("plan", text.of_id(verdict.plan) if verdict.plan else "(not stored)"),
         ("to compiled", _identical(verdict.identical_to_compiled) + _doubt(verdict)),
         ("to eager", _identical(verdict.identical_to_eager) + _torch_too(verdict)),
-        ("budget", f"{text.of_bytes(verdict.budget_bytes)}, {_budget(verdict)}"),
+        ("budget", f"{text.of_bytes(verdict.process_budget_bytes)}, {_budget(verdict)}"),
         *(("warning", each) for each in verdict.warnings),
         ("seeded", "by fastsa: the script seeds nothing" if verdict.seeded else None),
         ("so", None if verdict.holds else "it does NOT hold"),
@@ -111,8 +111,8 @@ def _peaks(verdict: Verdict) -> tuple[str, ...]:
         verdict.compiled_peak_bytes,
         verdict.measured_peak_bytes,
     )
-    told = (NOT_MEASURED if each is None else text.of_bytes(each) for each in measured)
-    return *told, text.of_bytes(verdict.predicted_peak_bytes)
+    cells = (NOT_MEASURED if each is None else text.of_bytes(each) for each in measured)
+    return *cells, text.of_bytes(verdict.predicted_peak_bytes)
 
 
 def _seconds(verdict: Verdict) -> tuple[str, ...]:
@@ -121,5 +121,5 @@ def _seconds(verdict: Verdict) -> tuple[str, ...]:
         verdict.compiled_step_seconds,
         verdict.measured_step_seconds,
     )
-    told = (NOT_MEASURED if each is None else text.of_seconds(each) for each in measured)
-    return *told, text.of_seconds(verdict.predicted_step_seconds)
+    cells = (NOT_MEASURED if each is None else text.of_seconds(each) for each in measured)
+    return *cells, text.of_seconds(verdict.predicted_step_seconds)

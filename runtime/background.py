@@ -26,9 +26,9 @@ class Background:
         """This job is about to plan for so long: the daemon leaves it the cores."""
         self._tell(Yield(min(seconds, 3600.0)))
 
-    def made(self, key: PlanKey, budget_bytes: int) -> None:
+    def made(self, key: PlanKey, step_budget_bytes: int) -> None:
         """A plan was made in little time: the daemon may find a better one."""
-        self._tell(Improve(key, budget_bytes))
+        self._tell(Improve(key, step_budget_bytes))
 
     def _tell(self, what: Question) -> None:
         started = time.monotonic()

@@ -25,7 +25,7 @@ class Decision(msgspec.Struct, frozen=True):
     graph: Graph
     device: str
     versions: dict[str, str]
-    budget_bytes: int
+    process_budget_bytes: int
     resident_bytes: int
     unplanned_peak_bytes: int
     unplanned_step_seconds: float

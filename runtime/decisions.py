@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from fastsa.capture.joint_graph import Capture
 from fastsa.capture.region import Region
-from fastsa.capture.step_graph import Part
+from fastsa.capture.step_graph import JoinedRegion
 from fastsa.planner.graph import Graph
 from fastsa.planner.step import Order, region_names
 from fastsa.planner.validation import validate_order
@@ -41,9 +41,9 @@ class Decisions:
         return max(self._all, key=lambda d: d.predicted_peak_bytes)
 
     @property
-    def budget_bytes(self) -> int | None:
+    def process_budget_bytes(self) -> int | None:
         """What the job has made of the budget, once it knows the step."""
-        return next((d.budget_bytes for d in self._all if not d.is_provisional), None)
+        return next((d.process_budget_bytes for d in self._all if not d.is_provisional), None)
 
     # Changes ----------------------------------------------------------------------------------
 
@@ -122,12 +122,12 @@ class Decisions:
         predicted = self.leading.predicted_peak_bytes
         return abs(peak_bytes - predicted) > TOLERANCE_SHARE * predicted
 
-    def measured(self, captures: Mapping[Region, Capture]) -> dict[Region, Part]:
+    def measured(self, captures: Mapping[Region, Capture]) -> dict[Region, JoinedRegion]:
         """Captured regions with the measured graphs that are known of them."""
         known = {}
         for region, captured in captures.items():
             for decision in self._all:
                 graph = decision.measured(captured.graph)
                 if graph is not None:
-                    known[region] = Part(captured, graph)
+                    known[region] = JoinedRegion(captured, graph)
         return known

@@ -61,7 +61,7 @@ class Guard:
 
 def _most(decision: Decision) -> int:
     """Half of what the budget leaves for the step."""
-    return max(0, decision.budget_bytes - decision.resident_bytes) // 2
+    return max(0, decision.process_budget_bytes - decision.resident_bytes) // 2
 
 
 def _margin(decision: Decision, size: int) -> Margin:
@@ -77,10 +77,10 @@ def _margin(decision: Decision, size: int) -> Margin:
 def _said(decision: Decision, peak: int, following: str) -> str | None:
     predicted = decision.predicted_peak_bytes
     is_expected = peak <= predicted + decision.margin_bytes + tolerance(predicted)
-    is_over_budget = decision.plan.fits and peak > decision.budget_bytes
+    is_over_budget = decision.plan.fits and peak > decision.process_budget_bytes
     if is_expected and not is_over_budget:
         return None
     over = [] if is_expected else [f"{format_bytes(peak - predicted)} above the predicted one"]
     if is_over_budget:
-        over.append(f"above the budget of {format_bytes(decision.budget_bytes)}")
+        over.append(f"above the budget of {format_bytes(decision.process_budget_bytes)}")
     return f"the measured peak, {format_bytes(peak)}, is {' and '.join(over)}: {following}"

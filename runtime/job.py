@@ -138,7 +138,7 @@ class Job:
                     store,
                     model=self.model,
                     shape=self.shape,
-                    budget_bytes=self.decisions.budget_bytes,
+                    process_budget_bytes=self.decisions.process_budget_bytes,
                 )
         except (FastsaError, RuntimeError):
             return None  # whoever decides will say so
@@ -193,8 +193,8 @@ class Job:
         settings = self.settings
         if self._accumulates:  # there is no way back: if the budget cannot be met, come close
             settings = msgspec.structs.replace(settings, best_effort=True)
-        budget = self.decisions.budget_bytes
-        return decide(what, settings, store, budget_bytes=budget, needs=needs)
+        budget = self.decisions.process_budget_bytes
+        return decide(what, settings, store, process_budget_bytes=budget, needs=needs)
 
     def _make_way(self) -> None:
         if self.watch is not None:
@@ -203,7 +203,7 @@ class Job:
     @property
     def may_replan(self) -> bool:
         """Whether a plan may be replaced in mid-training: where no other rank has to follow."""
-        return self.host.can_replan and self.ranks.board() is None
+        return self.host.can_replan and self.ranks.store() is None
 
     @property
     def training(self) -> bool:
@@ -228,11 +228,11 @@ class Job:
             return  # as a part of a step that is planned already
         self.decisions.add(decision)
         self._take(decision)
-        is_over = decision.predicted_peak_bytes > decision.budget_bytes
+        is_over = decision.predicted_peak_bytes > decision.process_budget_bytes
         if self._accumulates and is_over and not self.settings.best_effort:
             self.warn(
-                f"the budget of {format_bytes(decision.budget_bytes)} cannot be met beside the "
-                "gradients of earlier micro-batches: "
+                f"the budget of {format_bytes(decision.process_budget_bytes)} cannot be met beside "
+                "the gradients of earlier micro-batches: "
                 f"{format_bytes(decision.predicted_peak_bytes)} is the lowest peak found"
             )
         if len(self.decisions) > 1 and self.watch.check.steps <= 1 and not self.may_replan:
@@ -340,14 +340,15 @@ class Job:
         settings = msgspec.structs.replace(self.settings, best_effort=True)
         # A share of what a part of the step takes was not what the user meant.
         is_share = self.settings.budget.kind == "percent"
-        budget = None if is_share else self.decisions.budget_bytes
+        budget = None if is_share else self.decisions.process_budget_bytes
         decision = self._with_store(
-            lambda store: decide(what, settings, store, budget_bytes=budget)
+            lambda store: decide(what, settings, store, process_budget_bytes=budget)
         )
         if not decision.plan.fits:
             self.warn(
-                f"the budget of {format_bytes(decision.budget_bytes)} cannot be met by the whole "
-                f"step: {format_bytes(decision.predicted_peak_bytes)} is the lowest peak found"
+                f"the budget of {format_bytes(decision.process_budget_bytes)} cannot be met by the "
+                "whole step: "
+                f"{format_bytes(decision.predicted_peak_bytes)} is the lowest peak found"
             )
         self.decisions.replace(decision)
         self._take(decision)

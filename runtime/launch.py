@@ -15,7 +15,7 @@ from torch._dynamo.exc import TorchDynamoException
 from fastsa.capture.capturable import is_untraceable
 from fastsa.capture.data_parallel import computed, in_one_piece, is_sharded
 from fastsa.capture.in_place import compile_in_place, compiled_model, is_compiled, restore_module
-from fastsa.capture.region import begun, first_line, next_frame
+from fastsa.capture.region import first_line, next_frame, region_run_count
 from fastsa.instrumentation.interruption import interruptible_tracing
 from fastsa.instrumentation.module_hooks import Call, RootCalls
 from fastsa.instrumentation.script import StopScript, run_script
@@ -136,9 +136,9 @@ class Launch:
 
     def _watched(self, module: nn.Module, call: Call) -> Any:
         """A call of a compiled model, which may have been left aside without a word."""
-        earlier = begun()
+        earlier = region_run_count()
         result = call()
-        if begun() != earlier:
+        if region_run_count() != earlier:
             self._planned_models.add(module)
         elif module in self._planned_models and module not in self._uncaptured:
             self.job.warn(

@@ -55,7 +55,7 @@ class Learner:
         peak = watch.check.peak_bytes
         if captures is None:  # it has been learned from an earlier one
             return Learned(peak)
-        budget = decisions.budget_bytes
+        budget = decisions.process_budget_bytes
         is_over = peak is not None and budget is not None and peak > budget
         ran = [captures[each].graph.hash() for each in watch.regions if each in captures]
         regions = decisions.planned_as(ran)

@@ -28,7 +28,7 @@ class Shortage:
     profile: Profile
     identity: str | None
     requested_bytes: int | None
-    budget_bytes: int | None
+    process_budget_bytes: int | None
 
 
 def shortage(job: Job, roots: Iterable[nn.Module], ending: BaseException) -> Shortage | None:
@@ -46,7 +46,7 @@ def shortage(job: Job, roots: Iterable[nn.Module], ending: BaseException) -> Sho
     except Exception as failure:  # noqa: BLE001  the script's own error must come through
         job.warn(f"what was alive cannot be told: {reason(failure)}")
         return None
-    budget = job.decisions.first.budget_bytes if job.decisions else None
+    budget = job.decisions.first.process_budget_bytes if job.decisions else None
     return Shortage(profile, _stored(job, profile), requested_bytes(describe(error)), budget)
 
 

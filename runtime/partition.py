@@ -20,8 +20,8 @@ from torch.utils import _pytree as pytree
 from fastsa.capture.accumulation import Accumulation
 from fastsa.capture.joint_graph import (
     BACKWARD,
+    EAGER,
     FORWARD,
-    OUTSIDE,
     Capture,
     is_random,
     is_scalar,
@@ -77,7 +77,7 @@ class _Emitter:
         self.phase = FORWARD
         starts = (*plan.segment_starts, len(plan.sequence))
         self.segments = [
-            plan.sequence[starts[i] : starts[i + 1]] for i in (FORWARD, OUTSIDE, BACKWARD)
+            plan.sequence[starts[i] : starts[i + 1]] for i in (FORWARD, EAGER, BACKWARD)
         ]
         self.returned: list[Argument] = []  # by the joint graph's backward
         self.runs = Counter(capture.nodes[op] for op in plan.sequence)
@@ -102,7 +102,7 @@ class _Emitter:
         self.returned = leaves[count:]
         self.run_segment(self.segments[FORWARD])
         forward_outputs = [self.resolve_leaf(leaf) for leaf in leaves[:count]]
-        self.position += len(self.segments[OUTSIDE])
+        self.position += len(self.segments[EAGER])
         self.enter_backward()
         self.run_segment(self.segments[BACKWARD])
         backward_outputs = [

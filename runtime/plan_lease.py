@@ -25,12 +25,14 @@ class PlanLease:
     may be a plan now. Entering may raise StoreUnusable.
     """
 
-    def __init__(self, store: Store, key: PlanKey, budget_bytes: int, time_limit: float) -> None:
+    def __init__(
+        self, store: Store, key: PlanKey, step_budget_bytes: int, time_limit: float
+    ) -> None:
         self.has_waited = False
         self.plan_id: str | None = None
         self._store = store
         self._key = key
-        self._budget_bytes = budget_bytes
+        self._budget_bytes = step_budget_bytes
         self._time_limit = time_limit
         self._request: Request | None = None
 

@@ -10,7 +10,7 @@ from torch import fx
 
 from fastsa.capture.accumulation import Accumulation, accumulated_values, has_gradient
 from fastsa.capture.calls import CallLog
-from fastsa.capture.joint_graph import Capture, capture, device_of, outside_op
+from fastsa.capture.joint_graph import Capture, capture, device_of, eager_op
 from fastsa.capture.region import Modules, Region
 from fastsa.errors import InfeasibleBudget, reason
 from fastsa.instrumentation.device import device_name
@@ -107,7 +107,7 @@ class PlannedRegion(Region):
             self.job.warn(f"a region met in mid-training trains unplanned: {error.message}")
             return super().partition(joint, num_fwd_outputs)
         except Disagreement as error:
-            if not error.is_told:
+            if not error.is_reported:
                 self.job.warn(f"the model trains unplanned on all ranks: {error.message}")
             return super().partition(joint, num_fwd_outputs)
         except Exception as error:  # noqa: BLE001  a failure of ours must not stop the job
@@ -118,12 +118,12 @@ class PlannedRegion(Region):
         job, device = self.job, device_of(joint)
         if self.lookup is not None:
             self.lookup.traced = True
-        with job.ranks.meeting() as met:
+        with job.ranks.agreement() as agreed:
             name = device_name(device)
             captured = capture(joint, num_fwd_outputs, name=job.model, device_name=name)
             captured.accumulated = accumulated_values(captured, self._have_gradients)
             self._count(captured)
-            decision = met.decision(
+            decision = agreed.decision(
                 captured.graph,
                 lambda graph: report_rank(graph, device),
                 lambda needs: (
@@ -154,7 +154,7 @@ class PlannedRegion(Region):
     def _count(self, captured: Capture) -> None:
         self._is_counted = True
         self._outputs = captured.num_fwd_outputs
-        self._tangents = len(outside_op(captured.graph).outputs) - 1
+        self._tangents = len(eager_op(captured.graph).outputs) - 1
 
     @property
     def _log(self) -> CallLog[Region] | None:
@@ -168,12 +168,12 @@ class PlannedRegion(Region):
             self._log.forward_begins(self, arguments)
 
     def forward_ended(self, outputs: Sequence[Any]) -> None:
-        """A stretch of the recorded step ends."""
+        """A segment of the recorded step ends."""
         if self._log is not None:
             self._log.forward_ended(outputs[: self._outputs])
 
     def backward_begins(self, arguments: Sequence[Any]) -> None:
-        """Find the gradients to add into `.grad`; a stretch of the recorded step begins."""
+        """Find the gradients to add into `.grad`; a segment of the recorded step begins."""
         accumulated: Collection[int] = ()
         if self.accumulation is not None:
             accumulated = accumulate.begin(self.accumulation, arguments)
@@ -182,7 +182,7 @@ class PlannedRegion(Region):
             self._log.backward_begins(self, tangents, accumulated)
 
     def backward_ended(self, gradients: Sequence[Any]) -> None:
-        """A stretch of the recorded step ends, and the ranks are past their first."""
+        """A segment of the recorded step ends, and the ranks are past their first."""
         accumulate.end()
         self.job.ranks.trained()
         if self._log is not None:

@@ -3,8 +3,8 @@
 Gradients are the same to the last bit under any plan, so this is about equal step times and about
 what a user can rely on, never about correctness. No rank waits for another without a bound.
 
-In the first step the ranks meet at each region: each says which graph it has and what it holds,
-rank 0 finds or makes the plan, all check it, and the first verdict that is put up counts for all.
+In the first step the ranks agree on each region: each says which graph it has and what it holds,
+rank 0 finds or makes the plan, all check it, and the first outcome in the store counts for all.
 Later a graph may be met by some ranks only (a smaller last batch): then nobody waits for the
 others. Whoever meets the graph first plans it, and those who meet it as well take that plan.
 """
@@ -22,7 +22,7 @@ from typing import Protocol
 import msgspec
 import torch
 
-from fastsa.capture.joint_graph import OUTSIDE
+from fastsa.capture.joint_graph import EAGER
 from fastsa.errors import FastsaError, IllegalPlan, InfeasibleBudget, reason
 from fastsa.instrumentation.device import available_bytes
 from fastsa.instrumentation.rank_store import RankStore, find_rank_store
@@ -41,7 +41,7 @@ _jobs = itertools.count()
 
 
 class RankReport(msgspec.Struct, frozen=True):
-    """What one rank brings to a meeting: its graph's hash, bytes it holds, bytes it may have."""
+    """What one rank says of itself: its graph's hash, bytes it holds, bytes it may have."""
 
     graph: str
     resident_bytes: int
@@ -49,13 +49,13 @@ class RankReport(msgspec.Struct, frozen=True):
 
 
 class PlanProposal(msgspec.Struct, frozen=True):
-    """What rank 0 puts up: a decision, or why no plan meets the budget (message, hint)."""
+    """What rank 0 proposes: a decision, or why no plan meets the budget (message, hint)."""
 
     decision: Decision | None
     infeasible: tuple[str, str] | None = None
 
 
-class Agreement(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True):
     """What counts for all: whether the region is planned; if not, which rank said so, and why."""
 
     planned: bool
@@ -64,24 +64,24 @@ class Agreement(msgspec.Struct, frozen=True):
 
 
 class Disagreement(FastsaError):
-    """The ranks have no plan in common. `is_told` if a rank has said so to the user already."""
+    """The ranks have no plan in common. `is_reported` if a rank has said so to the user already."""
 
-    def __init__(self, why: str, *, is_told: bool) -> None:
+    def __init__(self, why: str, *, is_reported: bool) -> None:
         super().__init__(why, hint="see docs/distributed.md")
-        self.is_told = is_told
+        self.is_reported = is_reported
 
 
-Bring = Callable[[str], RankReport]
+MakeReport = Callable[[str], RankReport]
 Decide = Callable[[Needs], Decision]
 
 
-class Meeting(Protocol):
+class PlanAgreement(Protocol):
     """One region, seen from one rank."""
 
-    def decision(self, graph: Graph, share: Bring, decide: Decide) -> Decision:
+    def decision(self, graph: Graph, report: MakeReport, decide: Decide) -> Decision:
         """The decision for the region. Raises Disagreement and InfeasibleBudget.
 
-        `share` says what this rank brings, given its graph's hash; `decide` finds or makes a plan
+        `report` says what this rank has, given its graph's hash; `decide` finds or makes a plan
         that suits all.
         """
 
@@ -111,8 +111,8 @@ class Ranks:
         """A backward has run: the ranks are past their first step."""
         self._has_trained = True
 
-    def board(self) -> RankStore | None:
-        """The board of this job, None if it has one rank."""
+    def store(self) -> RankStore | None:
+        """What the ranks of this job share, None if there is one rank."""
         self._known = find_rank_store(self._name) or self._known
         return self._known
 
@@ -125,53 +125,53 @@ class Ranks:
         return int(rank) if rank.isdecimal() else 0
 
     @contextmanager
-    def meeting(self) -> Iterator[Meeting]:
+    def agreement(self) -> Iterator[PlanAgreement]:
         """In it a rank gets its decision and makes what it needs to run it.
 
         An exception that leaves the block is a refusal by this rank, and becomes a Disagreement.
-        Once the ranks have disagreed they do not meet again.
+        Once the ranks have disagreed they do not try again.
         """
-        board = self.board()
-        if board is None:
-            yield Alone()
+        store = self.store()
+        if store is None:
+            yield SingleRank()
             return
         if self.refusal is not None:
-            raise Disagreement(self.refusal, is_told=True)
-        met = Later(self, board) if self._has_trained else FirstStep(self, board)
+            raise Disagreement(self.refusal, is_reported=True)
+        agreed = LaterAgreement(self, store) if self._has_trained else FirstAgreement(self, store)
         try:
-            yield met
-            met.close()
+            yield agreed
+            agreed.close()
         except (Disagreement, InfeasibleBudget):
             raise
         except Exception as error:
-            raise met.refuse(f"rank {board.rank}: {reason(error)}") from error
+            raise agreed.refuse(f"rank {store.rank}: {reason(error)}") from error
         except BaseException:
-            met.refuse(f"rank {board.rank} was interrupted")
+            agreed.refuse(f"rank {store.rank} was interrupted")
             raise
 
     def is_first_to_say(self, text: str) -> bool:
         """Whether no other rank has said the same."""
         try:
-            board = self.board()
-            who = "" if board is None else board.claim(f"said/{text}", str(board.rank))
-            return board is None or who == str(board.rank)
+            store = self.store()
+            who = "" if store is None else store.claim(f"said/{text}", str(store.rank))
+            return store is None or who == str(store.rank)
         except RuntimeError:
             return True
 
     def leave(self, why: str) -> None:
-        """This rank will not come to meetings: the others need not wait."""
+        """This rank agrees to nothing any more: the others need not wait."""
         try:
-            board = find_rank_store(self._name)
-            if board is not None and not self.regions:
-                board.put(f"absent/{board.rank}", why.encode())
+            store = find_rank_store(self._name)
+            if store is not None and not self.regions:
+                store.put(f"absent/{store.rank}", why.encode())
         except RuntimeError:
             return  # then they wait
 
 
-class Alone:
+class SingleRank:
     """A job of one process."""
 
-    def decision(self, graph: Graph, share: Bring, decide: Decide) -> Decision:
+    def decision(self, graph: Graph, report: MakeReport, decide: Decide) -> Decision:
         """What is decided here."""
         return decide(ALONE)
 
@@ -180,26 +180,26 @@ class Alone:
 
     def refuse(self, why: str) -> Disagreement:
         """Never called: there is nobody to disagree with."""
-        return Disagreement(why, is_told=False)
+        return Disagreement(why, is_reported=False)
 
 
-class _OnBoard:
-    """A meeting that has a place on the board."""
+class _SharedAgreement:
+    """An agreement whose messages are at `place` in the store that the ranks share."""
 
-    def __init__(self, ranks: Ranks, board: RankStore, place: str) -> None:
+    def __init__(self, ranks: Ranks, store: RankStore, place: str) -> None:
         self.ranks = ranks
-        self.board = board
+        self.store = store
         self.place = place
 
     @property
-    def offer(self) -> str:
-        return f"{self.place}/offer"
+    def proposal(self) -> str:
+        return f"{self.place}/proposal"
 
     @property
-    def verdict(self) -> str:
-        return f"{self.place}/verdict"
+    def outcome(self) -> str:
+        return f"{self.place}/outcome"
 
-    def put_offer(self, decide: Callable[[], Decision]) -> Decision:
+    def propose(self, decide: Callable[[], Decision]) -> Decision:
         """Decide and let the others know. Raises InfeasibleBudget when they know."""
         try:
             decision = decide()
@@ -209,103 +209,103 @@ class _OnBoard:
         self._put(PlanProposal(decision))
         return decision
 
-    def _put(self, offer: PlanProposal) -> None:
-        self.board.put(self.offer, zlib.compress(msgspec.json.encode(offer)))
+    def _put(self, proposal: PlanProposal) -> None:
+        self.store.put(self.proposal, zlib.compress(msgspec.json.encode(proposal)))
 
-    def take_offer(self, graph: Graph) -> Decision:
+    def accept_proposal(self, graph: Graph) -> Decision:
         """The decision of the rank that decides, checked against this rank's own graph."""
-        if not self.wait_for(self.offer, seconds=self.ranks.patience):
+        if not self.wait_for(self.proposal, seconds=self.ranks.patience):
             raise self.refuse(f"no plan came within {self.ranks.patience:g} s")
-        content = zlib.decompress(self.board.read(self.offer))
-        offer = msgspec.json.decode(content, type=PlanProposal)
-        if offer.decision is None:
-            message, hint = offer.infeasible or ("there is no plan", "see rank 0")
+        content = zlib.decompress(self.store.read(self.proposal))
+        proposal = msgspec.json.decode(content, type=PlanProposal)
+        if proposal.decision is None:
+            message, hint = proposal.infeasible or ("there is no plan", "see rank 0")
             raise InfeasibleBudget(message, hint=hint)
-        check(offer.decision, graph)
-        return offer.decision
+        check(proposal.decision, graph)
+        return proposal.decision
 
     def wait_for(self, *names: str, seconds: float) -> str | None:
         """The first of the notes that is there. Raises Disagreement if another rank refuses."""
-        found = self.board.wait(*names, self.verdict, seconds=seconds)
-        if found == self.verdict:
-            raise self.disagreement(self.read_verdict())
+        found = self.store.wait(*names, self.outcome, seconds=seconds)
+        if found == self.outcome:
+            raise self.disagreement(self.read_outcome())
         return found
 
-    def read_verdict(self) -> Agreement:
+    def read_outcome(self) -> Outcome:
         """What the first rank to say has said; this rank says "unplanned" if none has."""
-        unanswered = Agreement(False, self.board.rank, "not all ranks have answered in time")
+        unanswered = Outcome(False, self.store.rank, "not all ranks have answered in time")
         return self._claim(unanswered)
 
     def refuse(self, why: str) -> Disagreement:
         """Say that the region is to be trained unplanned, for all ranks."""
-        verdict = Agreement(False, self.board.rank, why)
+        outcome = Outcome(False, self.store.rank, why)
         try:
-            return self.disagreement(self._claim(verdict))
+            return self.disagreement(self._claim(outcome))
         except RuntimeError:
-            return self.disagreement(verdict)  # the store is gone, the others will notice too
+            return self.disagreement(outcome)  # the store is gone, the others will notice too
 
-    def _claim(self, verdict: Agreement) -> Agreement:
-        found = self.board.claim(self.verdict, msgspec.json.encode(verdict).decode())
-        return msgspec.json.decode(found, type=Agreement)
+    def _claim(self, outcome: Outcome) -> Outcome:
+        found = self.store.claim(self.outcome, msgspec.json.encode(outcome).decode())
+        return msgspec.json.decode(found, type=Outcome)
 
-    def disagreement(self, verdict: Agreement) -> Disagreement:
-        return Disagreement(verdict.why, is_told=verdict.rank != self.board.rank)
+    def disagreement(self, outcome: Outcome) -> Disagreement:
+        return Disagreement(outcome.why, is_reported=outcome.rank != self.store.rank)
 
 
-class FirstStep(_OnBoard):
-    """A meeting of all ranks."""
+class FirstAgreement(_SharedAgreement):
+    """An agreement of all ranks, in the first step."""
 
-    def __init__(self, ranks: Ranks, board: RankStore) -> None:
-        super().__init__(ranks, board, f"region {ranks.regions}")
+    def __init__(self, ranks: Ranks, store: RankStore) -> None:
+        super().__init__(ranks, store, f"region {ranks.regions}")
         ranks.regions += 1
 
-    def decision(self, graph: Graph, share: Bring, decide: Decide) -> Decision:
-        """Rank 0 decides once it has seen the others' shares."""
-        own = share(graph.hash())
-        self.board.put(self.share_of(self.board.rank), msgspec.json.encode(own))
-        if self.board.rank:
+    def decision(self, graph: Graph, report: MakeReport, decide: Decide) -> Decision:
+        """Rank 0 decides once it has the others' reports."""
+        own = report(graph.hash())
+        self.store.put(self.report_of(self.store.rank), msgspec.json.encode(own))
+        if self.store.rank:
             self.wait_for_rank(0, self.ranks.timeout)
-            return self.take_offer(graph)
+            return self.accept_proposal(graph)
         needs = self.gather(own)
-        return self.put_offer(lambda: decide(needs))
+        return self.propose(lambda: decide(needs))
 
-    def share_of(self, rank: int) -> str:
-        return f"{self.place}/share/{rank}"
+    def report_of(self, rank: int) -> str:
+        return f"{self.place}/report/{rank}"
 
     def wait_for_rank(self, rank: int, seconds: float) -> None:
         absent = f"absent/{rank}"
-        found = self.wait_for(self.share_of(rank), absent, seconds=seconds)
+        found = self.wait_for(self.report_of(rank), absent, seconds=seconds)
         if found is None:
             raise self.refuse(
                 f"rank {rank} did not come to this part of the model within "
                 f"{self.ranks.timeout:g} s"
             )
         if found == absent:
-            raise self.refuse(f"rank {rank}: {self.board.read(absent).decode()}")
+            raise self.refuse(f"rank {rank}: {self.store.read(absent).decode()}")
 
     def gather(self, own: RankReport) -> Needs:
         """What a plan has to respect on all ranks. Raises Disagreement if graphs differ."""
         deadline = time.monotonic() + self.ranks.timeout
-        shares = [own]
-        for rank in range(1, self.board.ranks):
+        reports = [own]
+        for rank in range(1, self.store.ranks):
             self.wait_for_rank(rank, max(0.0, deadline - time.monotonic()))
-            content = self.board.read(self.share_of(rank))
-            shares.append(msgspec.json.decode(content, type=RankReport))
-        others = [rank for rank, share in enumerate(shares) if share.graph != own.graph]
+            content = self.store.read(self.report_of(rank))
+            reports.append(msgspec.json.decode(content, type=RankReport))
+        others = [rank for rank, each in enumerate(reports) if each.graph != own.graph]
         if others:
             raise self.refuse(
                 f"rank {', '.join(map(str, others))} has another graph than rank 0, of other "
                 "shapes or another branch of the model"
             )
-        return needs(shares)
+        return needs(reports)
 
     def refuse(self, why: str) -> Disagreement:
         """Refuse for all ranks and all that is to come."""
         return self._remembered(super().refuse(why))
 
-    def disagreement(self, verdict: Agreement) -> Disagreement:
+    def disagreement(self, outcome: Outcome) -> Disagreement:
         """Another rank has refused, for all that is to come."""
-        return self._remembered(super().disagreement(verdict))
+        return self._remembered(super().disagreement(outcome))
 
     def _remembered(self, refusal: Disagreement) -> Disagreement:
         self.ranks.refusal = refusal.message
@@ -313,36 +313,36 @@ class FirstStep(_OnBoard):
 
     def close(self) -> None:
         """Wait until all ranks can run the plan. Raises Disagreement if one cannot."""
-        if self.board.count(f"{self.place}/accepted") == self.board.ranks:
-            self._claim(Agreement(True, self.board.rank))
-        self.board.wait(self.verdict, seconds=self.ranks.timeout)
-        verdict = self.read_verdict()
-        if not verdict.planned:
-            raise self.disagreement(verdict)
+        if self.store.count(f"{self.place}/accepted") == self.store.ranks:
+            self._claim(Outcome(True, self.store.rank))
+        self.store.wait(self.outcome, seconds=self.ranks.timeout)
+        outcome = self.read_outcome()
+        if not outcome.planned:
+            raise self.disagreement(outcome)
 
 
-class Later(_OnBoard):
+class LaterAgreement(_SharedAgreement):
     """A graph that is met after the first step, by this rank and perhaps by others."""
 
-    def __init__(self, ranks: Ranks, board: RankStore) -> None:
-        super().__init__(ranks, board, "")
+    def __init__(self, ranks: Ranks, store: RankStore) -> None:
+        super().__init__(ranks, store, "")
 
-    def decision(self, graph: Graph, share: Bring, decide: Decide) -> Decision:
+    def decision(self, graph: Graph, report: MakeReport, decide: Decide) -> Decision:
         """Whoever is first decides; the budget is known since the first step."""
         self.place = f"graph {graph.hash()}"
-        if self.board.has(self.offer):
-            return self.take_offer(graph)
-        rank = str(self.board.rank)
-        if self.board.claim(f"{self.place}/planner", rank) == rank:
-            return self.put_offer(lambda: decide(ALONE))
-        return self.take_offer(graph)
+        if self.store.has(self.proposal):
+            return self.accept_proposal(graph)
+        rank = str(self.store.rank)
+        if self.store.claim(f"{self.place}/planner", rank) == rank:
+            return self.propose(lambda: decide(ALONE))
+        return self.accept_proposal(graph)
 
     def close(self) -> None:
         """The others need not run it."""
 
 
 def report_rank(graph: str, device: torch.device) -> RankReport:
-    """What this rank brings for a graph of this hash, on `device`."""
+    """What this rank says of itself, for a graph of this hash on `device`."""
     held = live_bytes(device)
     free = available_bytes(device, 0)
     if free is not None and device.type != "cuda":
@@ -358,11 +358,11 @@ def _ranks_here() -> int:
     return max(1, int(ranks)) if ranks.isdecimal() else 1
 
 
-def needs(shares: Sequence[RankReport]) -> Needs:
+def needs(reports: Sequence[RankReport]) -> Needs:
     """What a plan made on the first rank has to respect so that it fits on all."""
-    free = [share.free_bytes for share in shares if share.free_bytes is not None]
-    most = max(share.resident_bytes for share in shares)
-    return Needs(most - shares[0].resident_bytes, min(free, default=None))
+    free = [each.free_bytes for each in reports if each.free_bytes is not None]
+    most = max(each.resident_bytes for each in reports)
+    return Needs(most - reports[0].resident_bytes, min(free, default=None))
 
 
 def check(decision: Decision, own: Graph) -> None:
@@ -387,7 +387,7 @@ def _is_same(graph: Graph, own: Graph) -> bool:
 
 
 def _has_part(step: Graph, own: Graph) -> bool:
-    mine = [(op.target, op.recomputable) for op in own.ops if op.segment != OUTSIDE]
+    mine = [(op.target, op.recomputable) for op in own.ops if op.segment != EAGER]
 
     def program(call: int) -> object:
         segments = segments_of(step, call)

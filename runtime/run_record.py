@@ -60,7 +60,7 @@ class RunRecord:
             versions=decision.versions,
             plan=decision.plan_id or "",
             plan_origin=decision.origin,
-            budget_bytes=decision.budget_bytes,
+            process_budget_bytes=decision.process_budget_bytes,
             resident_bytes=decision.resident_bytes,
             predicted_peak_bytes=decision.predicted_peak_bytes,
             measured_peak_bytes=check.peak_bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple, TypeGuard
 
 import msgspec
 import torch
@@ -22,7 +22,7 @@ from fastsa.planner.plan import Plan
 from fastsa.planner.search import PLANNER_VERSION, certify
 from fastsa.planner.shared_regions import calls_run_alike
 from fastsa.planner.solve import solve
-from fastsa.planner.step import OUTSIDE_TARGET, region_names, step_order
+from fastsa.planner.step import EAGER_TARGET, region_names, step_order
 from fastsa.planner.validation import validate
 from fastsa.runtime.background import background
 from fastsa.runtime.decision import Decision
@@ -53,16 +53,16 @@ def decide(
     settings: Settings,
     store: Store | None,
     *,
-    budget_bytes: int | None = None,
+    process_budget_bytes: int | None = None,
     needs: Needs = ALONE,
 ) -> Decision:
     """Look a plan up, or make one within the time limit and store it.
 
-    `budget_bytes` is what an earlier decision of the job made of the budget: a share or `auto`
-    means one number for the whole job. `needs` is what the job's other ranks need. Raises
+    `process_budget_bytes` is what an earlier decision of the job made of the budget: a share or
+    `auto` means one number for the whole job. `needs` is what the job's other ranks need. Raises
     InfeasibleBudget, unless `settings.best_effort`, when the plan with the lowest peak is taken.
     """
-    return PlanSelector(what, settings, store, needs).decide(budget_bytes)
+    return PlanSelector(what, settings, store, needs).decide(process_budget_bytes)
 
 
 def provisional(what: PlanRequest, settings: Settings, store: Store | None) -> Decision:
@@ -78,11 +78,15 @@ def recall(
     *,
     model: str,
     shape: str,
-    budget_bytes: int | None = None,
+    process_budget_bytes: int | None = None,
 ) -> Decision | None:
     """What `decide` would say of a graph captured earlier; None if it would measure or plan."""
     what = known(captured_hash, device, store, model=model, shape=shape)
-    return None if what is None else PlanSelector(what, settings, store, ALONE).recall(budget_bytes)
+    return (
+        None
+        if what is None
+        else PlanSelector(what, settings, store, ALONE).recall(process_budget_bytes)
+    )
 
 
 def keep_for(step: Graph, decision: Decision, store: Store | None) -> str | None:
@@ -93,7 +97,7 @@ def keep_for(step: Graph, decision: Decision, store: Store | None) -> str | None
     if not all(decision.covers(name) or decision.captured_hash == name for name in names):
         return None
     order = step_order(step, {name: decision.order(name) for name in names})
-    local = decision.budget_bytes - step.resident_bytes
+    local = decision.process_budget_bytes - step.resident_bytes
     made = certify(
         step,
         order,
@@ -106,11 +110,28 @@ def keep_for(step: Graph, decision: Decision, store: Store | None) -> str | None
     remote_session().plan_made(made, key)
     plan_id = store.add_plan(made, key)
     if made.status != "optimal":
-        background(store.path).made(key, made.budget_bytes - decision.state_bytes)
+        background(store.path).made(key, made.step_budget_bytes - decision.state_bytes)
     return plan_id
 
 
+class _Target(NamedTuple):
+    """Bytes: the budget of the process, the peak of its unplanned step, what the plan may take."""
+
+    process_bytes: int
+    unplanned_bytes: int
+    step_bytes: int
+
+
+class StoredChoice(NamedTuple):
+    """A plan from the store, and its id."""
+
+    plan: Plan
+    plan_id: str
+
+
 class PlanSelector:
+    """One request: what is stored is looked at first, then what others have, then it is planned."""
+
     def __init__(
         self, what: PlanRequest, settings: Settings, store: Store | None, needs: Needs
     ) -> None:
@@ -134,79 +155,80 @@ class PlanSelector:
     def lowest(self) -> Decision:
         base = base_plan(self.graph)
         made = self.make(base.minimum_budget_bytes, None)
-        peak = self.resident + made.peak_bytes
-        lowest = self.decision(made, None, "made", peak, self.resident + base.peak_bytes)
+        target = _Target(self.resident + made.peak_bytes, self.resident + base.peak_bytes, 0)
+        lowest = self.decision(made, None, "made", target)
         return msgspec.structs.replace(lowest, is_provisional=True)
 
-    def recall(self, budget_bytes: int | None) -> Decision | None:
-        budget, unplanned = self.budget(budget_bytes)
-        local = self.local(budget)
-        found = self.found(local)
-        if found is None or not self.good_enough(found[0], local):
-            return None
-        return self.decision(*found, "found", budget, unplanned)
-
-    def local(self, budget: int) -> int:
-        """What a budget leaves for the plan's own bytes, in bytes."""
-        return budget - self.resident - self.margin
+    def recall(self, process_budget_bytes: int | None) -> Decision | None:
+        target = self.target(process_budget_bytes)
+        stored = self.stored(target)
+        return self.decision(*stored, "found", target) if self.serves(stored, target) else None
 
     def states(self, chosen: Plan) -> int:
         """Bytes of generator states that a plan's repeats run from, which are no values of it."""
         return state_bytes(self.graph, chosen.sequence, self.device)
 
-    def budget(self, budget_bytes: int | None) -> tuple[int, int]:
-        """The budget and the unplanned peak, in bytes of the whole process."""
-        base = base_plan(self.graph)
-        unplanned = self.resident + base.peak_bytes
+    def target(self, process_budget_bytes: int | None) -> _Target:
+        unplanned = self.resident + base_plan(self.graph).peak_bytes
         if self.summary:
             unplanned = self.summary.peak_bytes + self.needs.extra_resident_bytes
-        return budget_bytes or self.budget_bytes(unplanned), unplanned
+        budget = process_budget_bytes or self.process_budget_bytes(unplanned)
+        return _Target(budget, unplanned, budget - self.resident - self.margin)
 
-    def decide(self, budget_bytes: int | None) -> Decision:
-        budget, unplanned = self.budget(budget_bytes)
-        local = self.local(budget)
-        found = self.found(local)
-        if found is None or not self.good_enough(found[0], local):
-            found = self.found(local) if self.fetched(local) else found
-        if found is not None and self.good_enough(found[0], local):
-            return self.decision(*found, "found", budget, unplanned)
+    def decide(self, process_budget_bytes: int | None) -> Decision:
+        target = self.target(process_budget_bytes)
+        stored = self.stored(target)
+        if not self.serves(stored, target) and self.fetched(target):
+            stored = self.stored(target)
+        if self.serves(stored, target):
+            return self.decision(*stored, "found", target)
+        decided = self.plan_in_turn(target, stored)
+        if decided is not None:
+            return decided
+        # Better a plan that may take more than predicted than none.
+        self.margin, self.unkept_margin = 0, self.margin
+        return self.decide(target.process_bytes)
+
+    def plan_in_turn(self, target: _Target, stored: StoredChoice | None) -> Decision | None:
+        """Plan, unless another job is at the same plan: then its plan. None as for `planned`."""
         if self.store is None:
-            return self.planned(local, found, budget, unplanned)
-        with PlanLease(self.store, self.key, max(0, local), self.settings.time_limit) as turn:
-            found = self.found(local) if turn.has_waited else found
-            if found is not None and self.good_enough(found[0], local):
-                turn.plan_id = found[1]
-                return self.decision(*found, "found", budget, unplanned)
-            background(self.store.path).plans(self.settings.time_limit)
-            decided = self.planned(local, found, budget, unplanned)
-            turn.plan_id = decided.plan_id
+            return self.planned(target, stored)
+        step_bytes, time_limit = max(0, target.step_bytes), self.settings.time_limit
+        with PlanLease(self.store, self.key, step_bytes, time_limit) as lease:
+            if lease.has_waited:
+                stored = self.stored(target)
+            if self.serves(stored, target):
+                lease.plan_id = stored.plan_id
+                return self.decision(*stored, "found", target)
+            background(self.store.path).plans(time_limit)
+            decided = self.planned(target, stored)
+            lease.plan_id = decided.plan_id if decided else None
             return decided
 
-    def fetched(self, local: int) -> bool:
-        """Whether other machines had plans that were not in the store."""
-        if self.store is None or local <= 0:
-            return False
-        return remote_session().fetch_plan(self.store, self.graph, self.key, local)
+    def planned(self, target: _Target, stored: StoredChoice | None) -> Decision | None:
+        """Plan, from what is stored if anything is. None if only the margin is in the way.
 
-    def planned(
-        self, local: int, found: tuple[Plan, str] | None, budget: int, unplanned: int
-    ) -> Decision:
-        """Plan, from what was found if anything was."""
-        made = self.make(local, found[0] if found else None)
-        if found is not None and (not made.fits or found[0].seconds <= made.seconds):
-            return self.decision(*found, "found", budget, unplanned)
+        Raises InfeasibleBudget.
+        """
+        made = self.make(target.step_bytes, stored.plan if stored else None)
+        if stored is not None and (not made.fits or stored.plan.seconds <= made.seconds):
+            return self.decision(*stored, "found", target)
         if not made.fits and self.margin:
-            # Better a plan that may take more than predicted than none.
-            self.margin, self.unkept_margin = 0, self.margin
-            return self.decide(budget)
+            return None
         if not made.fits:
-            made = self.unmet(made, budget)
+            made = self.unmet(made, target.process_bytes)
         plan_id = self.keep(made)
         if self.store is not None and made.fits and made.status != "optimal":
-            background(self.store.path).made(self.key, local - self.states(made))
-        return self.decision(made, plan_id, "made", budget, unplanned)
+            background(self.store.path).made(self.key, target.step_bytes - self.states(made))
+        return self.decision(made, plan_id, "made", target)
 
-    def budget_bytes(self, unplanned: int) -> int:
+    def fetched(self, target: _Target) -> bool:
+        """Whether other machines had plans that were not in the store."""
+        if self.store is None or target.step_bytes <= 0:
+            return False
+        return remote_session().fetch_plan(self.store, self.graph, self.key, target.step_bytes)
+
+    def process_budget_bytes(self, unplanned: int) -> int:
         budget = self.settings.budget
         if budget.kind != "auto":
             return budget.resolve(unplanned)
@@ -215,20 +237,20 @@ class PlanSelector:
             raise FastsaError("nobody can say what this device has free", hint="give a size")
         return free if self.needs.free_bytes is None else min(free, self.needs.free_bytes)
 
-    def found(self, local: int) -> tuple[Plan, str] | None:
-        """The fastest stored plan within a budget, and its id."""
+    def stored(self, target: _Target) -> StoredChoice | None:
+        """The fastest stored plan that is legal and fits."""
 
-        def usable(stored: Plan) -> bool:
-            return self.legal(stored) and self.fits(stored, local)
+        def usable(plan: Plan) -> bool:
+            return self.legal(plan) and self.fits(plan, target.step_bytes)
 
-        if self.store is None or local <= 0:
+        if self.store is None or target.step_bytes <= 0:
             return None
-        stored = self.store.find_plan(self.key, local, usable)
-        return None if stored is None else (stored.plan, stored.id)
+        stored = self.store.find_plan(self.key, target.step_bytes, usable)
+        return None if stored is None else StoredChoice(stored.plan, stored.id)
 
-    def fits(self, found: Plan, local: int) -> bool:
-        """Whether a plan is within a budget together with the states that it needs."""
-        return found.fits and found.peak_bytes + self.states(found) <= local
+    def fits(self, plan: Plan, step_bytes: int) -> bool:
+        """Whether a plan fits together with the states that it needs."""
+        return plan.fits and plan.peak_bytes + self.states(plan) <= step_bytes
 
     def legal(self, stored: Plan) -> bool:
         try:
@@ -237,25 +259,30 @@ class PlanSelector:
             return False
         return calls_run_alike(self.graph, stored)
 
-    def good_enough(self, found: Plan, local: int) -> bool:
+    def serves(self, stored: StoredChoice | None, target: _Target) -> TypeGuard[StoredChoice]:
         """Whether planning again could not gain much over the fastest stored plan that fits."""
-        if found.status == "optimal" or found.extra_seconds <= 0:
+        if stored is None:
+            return False
+        plan, step_bytes = stored.plan, target.step_bytes
+        if plan.status == "optimal" or plan.extra_seconds <= 0:
             return True
         is_auto = self.settings.budget.kind == "auto"
         close = CLOSE_ENOUGH_AUTO if is_auto else CLOSE_ENOUGH
-        if found.budget_bytes >= close * (local - self.states(found)):  # as `make` leaves room
+        if plan.step_budget_bytes >= close * (step_bytes - self.states(plan)):  # as `make` does
             return True
-        # A curve has been searched at every budget: what is found is no slower than its plan.
-        return self.store is not None and self.store.has_curve(self.key, local, found.base_seconds)
+        # A curve has been searched at every budget: what is stored is no slower than its plan.
+        curves = self.store
+        return curves is not None and curves.has_curve(self.key, step_bytes, plan.base_seconds)
 
-    def make(self, local: int, warm_start: Plan | None) -> Plan:
-        made = self.searched(local, warm_start)
-        if made.fits and not self.fits(made, local):
-            return self.searched(local - self.states(made), None)
+    def make(self, step_bytes: int, warm_start: Plan | None) -> Plan:
+        """A plan that leaves room for its own states."""
+        made = self.search(step_bytes, warm_start)
+        if made.fits and not self.fits(made, step_bytes):
+            return self.search(step_bytes - self.states(made), None)
         return made
 
-    def searched(self, local: int, warm_start: Plan | None) -> Plan:
-        return solve(self.graph, max(0, local), self.settings.search, warm_start=warm_start)
+    def search(self, step_bytes: int, warm_start: Plan | None) -> Plan:
+        return solve(self.graph, max(0, step_bytes), self.settings.search, warm_start=warm_start)
 
     def unmet(self, made: Plan, budget: int) -> Plan:
         """The plan with the lowest peak found, to train with all the same, or InfeasibleBudget."""
@@ -278,8 +305,7 @@ class PlanSelector:
         chosen: Plan,
         plan_id: str | None,
         origin: Literal["found", "made"],
-        budget: int,
-        unplanned: int,
+        target: _Target,
     ) -> Decision:
         seconds = self.summary.step_seconds if self.summary else None
         return Decision(
@@ -289,9 +315,9 @@ class PlanSelector:
             graph=self.graph,
             device=self.name,
             versions=self.versions,
-            budget_bytes=budget,
+            process_budget_bytes=target.process_bytes,
             resident_bytes=self.resident,
-            unplanned_peak_bytes=unplanned,
+            unplanned_peak_bytes=target.unplanned_bytes,
             unplanned_step_seconds=self.graph.base_seconds if seconds is None else seconds,
             profiled=self.summary is not None,
             timed=seconds is not None,
@@ -336,7 +362,7 @@ def infeasible(
 
 def _culprit(graph: Graph, lowest: Plan) -> str:
     op = graph.ops[lowest.minimum_budget_op]
-    target = "code that was not captured" if op.target == OUTSIDE_TARGET else op.target
+    target = "code that was not captured" if op.target == EAGER_TARGET else op.target
     return " ".join((target, *(part for part in (op.module, op.source) if part)))
 
 

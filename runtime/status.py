@@ -22,7 +22,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["planned", "provisional"]
     plan: str | None  # id in the store
     plan_origin: Literal["found", "made"]
-    budget_bytes: int
+    process_budget_bytes: int
     fits: bool  # whether a plan within the budget was found
     resident_bytes: int
     unplanned_peak_bytes: int
@@ -39,7 +39,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
             state="provisional" if decision.is_provisional else "planned",
             plan=decision.plan_id,
             plan_origin=decision.origin,
-            budget_bytes=decision.budget_bytes,
+            process_budget_bytes=decision.process_budget_bytes,
             fits=decision.plan.fits,
             resident_bytes=decision.resident_bytes,
             unplanned_peak_bytes=decision.unplanned_peak_bytes,

@@ -8,7 +8,7 @@ import torch
 
 from fastsa.capture.calls import CallLog
 from fastsa.capture.region import Region
-from fastsa.capture.step_graph import Part, step_graph
+from fastsa.capture.step_graph import JoinedRegion, step_graph
 from fastsa.instrumentation.allocators.events import Allocator
 from fastsa.instrumentation.step_clock import StepClock
 from fastsa.planner.graph import Graph
@@ -48,7 +48,7 @@ class StepMonitor:
         calls = self._logged.calls if self._logged is not None else ()
         return {call.region for call in calls if call.whole}
 
-    def step_graph(self, parts: Mapping[Region, Part], name: str) -> Graph | None:
+    def step_graph(self, parts: Mapping[Region, JoinedRegion], name: str) -> Graph | None:
         """The graph of the recorded step; None if there is none. To be called by `on_record`."""
         record = self.check.record
         if record is None or self._logged is None:

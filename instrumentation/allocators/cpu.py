@@ -13,18 +13,15 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch._C._profiler import _EventType, _RecordFunctionFast
+from torch._C._profiler import _EventType
 
+from fastsa.instrumentation import event_tree
 from fastsa.instrumentation.allocators.events import Event, locate
 from fastsa.instrumentation.garbage import no_collection
 from fastsa.instrumentation.kineto import Kineto
 from fastsa.instrumentation.storages import StorageFinalizers, live_storages
 
-_SPAN = "fastsa:"
-_GONE = "gone "
-_PLUMBING = frozenset(
-    {"aten::empty", "aten::empty_strided", "aten::empty_like", "aten::resize_", "aten::new_empty"}
-)
+_CPU = torch.device("cpu")
 
 
 class CpuAllocator:
@@ -37,17 +34,16 @@ class CpuAllocator:
     def __init__(self, *, alive: bool = False) -> None:
         self.events: list[Event] = []
         self.spans: dict[str, tuple[int, int]] = {}
-        self._kineto = Kineto(torch.device("cpu"))
+        self._kineto = Kineto(_CPU)
         self._alive = alive
         self._sizes: dict[int, int] = {}
-        self._deaths: StorageFinalizers | None = None
+        self._finalizers: StorageFinalizers | None = None
 
     def __enter__(self) -> Self:
         with no_collection():  # what would be collected between looking and tracing would be missed
             if self._alive:
-                device = torch.device("cpu")
-                self._sizes = {at: each.bytes for at, each in live_storages(device).items()}
-                self._deaths = StorageFinalizers(device, {}, self._gone)
+                self._sizes = {at: each.bytes for at, each in live_storages(_CPU).items()}
+                self._finalizers = StorageFinalizers(_CPU, {}, event_tree.mark_release)
             self._kineto.start()
         return self
 
@@ -58,21 +54,16 @@ class CpuAllocator:
         trace: TracebackType | None,
     ) -> None:
         self._kineto.stop()
-        if self._deaths is not None:
-            self._deaths.close()
+        if self._finalizers is not None:
+            self._finalizers.close()
         results = self._kineto.take_results()
         if not self._kineto.was_interrupted:
             self.events, times = _read(results.experimental_event_tree(), self._sizes)
             self.spans = locate(self.events, times)
 
-    def _gone(self, address: int) -> None:
-        with self.span(f"{_GONE}{address}"):
-            pass
-
     def span(self, name: str) -> AbstractContextManager[object]:
-        """A named stretch of the recording."""
-        context: AbstractContextManager[object] = _RecordFunctionFast(_SPAN + name)
-        return context
+        """A named span of the recording."""
+        return event_tree.mark(name)
 
 
 def _read(
@@ -80,20 +71,21 @@ def _read(
 ) -> tuple[list[Event], dict[str, tuple[int, int]]]:
     events: list[Event] = []
     spans: dict[str, tuple[int, int]] = {}
-    stack: list[tuple[Any, str | None]] = [(root, None) for root in roots]
-    while stack:
-        node, op = stack.pop()
-        kind, detail = node.typed
-        if kind == _EventType.Allocation and detail.device == torch.device("cpu"):
-            events.append(Event(node.start_time_ns, detail.alloc_size, detail.ptr, op))
-        elif kind == _EventType.TorchOp and node.name.startswith(_SPAN + _GONE):
-            address = int(node.name.removeprefix(_SPAN + _GONE))
-            size = sizes.get(address, 0)
-            events.append(Event(node.start_time_ns, -size, address, op))
-        elif kind == _EventType.TorchOp and node.name.startswith(_SPAN):
-            spans[node.name.removeprefix(_SPAN)] = (node.start_time_ns, node.end_time_ns)
-        elif kind == _EventType.TorchOp and node.name not in _PLUMBING:
-            op = node.name
-        stack += [(child, op) for child in node.children]
+
+    def visit(node: Any, op: str | None) -> str | None:
+        allocation, name = event_tree.allocation_on(node, _CPU), event_tree.mark_of(node)
+        if allocation is not None:
+            events.append(Event(node.start_time_ns, allocation.alloc_size, allocation.ptr, op))
+        elif name is not None and name.startswith(event_tree.RELEASED):
+            address = int(name.removeprefix(event_tree.RELEASED))
+            events.append(Event(node.start_time_ns, -sizes.get(address, 0), address, op))
+        elif name is not None:
+            spans[name] = (node.start_time_ns, node.end_time_ns)
+        elif node.tag == _EventType.TorchOp and node.name not in event_tree.PLUMBING:
+            own: str = node.name
+            return own
+        return op
+
+    event_tree.walk(roots, None, visit)
     events.sort(key=lambda event: event.nanoseconds)
     return events, spans

@@ -50,7 +50,7 @@ class CudaAllocator:
         self.spans = locate(self.events, self._times)
 
     def span(self, name: str) -> AbstractContextManager[object]:
-        """A named stretch of the recording."""
+        """A named span of the recording."""
         return self._timed(name)
 
     @contextmanager

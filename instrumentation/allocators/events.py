@@ -41,7 +41,7 @@ class Allocator(Protocol):
     ) -> None: ...
 
     def span(self, name: str) -> AbstractContextManager[object]:
-        """A named stretch of the recording."""
+        """A named span of the recording."""
         ...
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ortools.math_opt.python import mathopt
 
 from fastsa.planner import _core
-from fastsa.planner.baselines.rival import Effort, Found
+from fastsa.planner.baselines.baseline import Effort, Found
 from fastsa.planner.baselines.staged import Stages
 from fastsa.planner.baselines.staged_model import Solution, StagedModel, check_size
 from fastsa.planner.baselines.units import Units

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ortools.math_opt.python import mathopt
 
-from fastsa.planner.baselines.rival import Effort, Found
+from fastsa.planner.baselines.baseline import Effort, Found
 from fastsa.planner.baselines.staged import Stages
 from fastsa.planner.baselines.staged_model import StagedModel, check_size
 from fastsa.planner.baselines.units import Units

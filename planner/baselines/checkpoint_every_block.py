@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from fastsa.planner import _core
-from fastsa.planner.baselines.rival import Effort, Found
+from fastsa.planner.baselines.baseline import Effort, Found
 from fastsa.planner.baselines.staged import Stages
 from fastsa.planner.graph import Graph, Op
 from fastsa.planner.native import native

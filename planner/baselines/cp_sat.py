@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ortools.sat.python import cp_model
 
-from fastsa.planner.baselines.rival import Effort
+from fastsa.planner.baselines.baseline import Effort
 
 
 def solve(model: cp_model.CpModel, effort: Effort) -> cp_model.CpSolver | None:

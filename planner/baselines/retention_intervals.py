@@ -19,7 +19,7 @@ from ortools.sat.python import cp_model
 from fastsa.errors import BadInput
 from fastsa.planner import _core
 from fastsa.planner.baselines import cp_sat
-from fastsa.planner.baselines.rival import Effort, Found
+from fastsa.planner.baselines.baseline import Effort, Found
 from fastsa.planner.baselines.staged import Stages
 from fastsa.planner.baselines.units import Units, relative_costs
 from fastsa.planner.graph import Graph

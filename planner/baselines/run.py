@@ -1,4 +1,4 @@
-"""From a rival's name to a certified plan."""
+"""From a baseline's name to a certified plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import cast
 
 from fastsa.errors import BadInput
 from fastsa.planner import _core, baselines
-from fastsa.planner.baselines.rival import Effort, Find
+from fastsa.planner.baselines.baseline import Effort, Find
 from fastsa.planner.graph import Graph
 from fastsa.planner.native import native
 from fastsa.planner.options import Cancel, SearchOptions
@@ -19,11 +19,11 @@ from fastsa.planner.search import PLANNER_VERSION, certify
 def plan(
     graph: Graph, budget_bytes: int, options: SearchOptions, *, cancel: Cancel | None = None
 ) -> Plan:
-    """The plan of the rival named, with the lower bound and checked like any other.
+    """The plan of the baseline named, with the lower bound and checked like any other.
 
-    An unplanned step that fits is left alone, as no rival would touch it. What a rival without
-    any order amounts to is the unplanned order. The time limit is for the rival alone: the
-    bound has up to a second of its own. Raises BadInput if the rival's extra is missing or
+    An unplanned step that fits is left alone, as no baseline would touch it. What a baseline
+    without any order amounts to is the unplanned order. The time limit is for the baseline alone:
+    the bound has up to a second of its own. Raises BadInput if the baseline's extra is missing or
     the graph is too large for it.
     """
     assert options.time_limit is not None
@@ -51,11 +51,11 @@ def plan(
 
 
 def load(algorithm: str) -> Find:
-    """The rival's function. Raises BadInput if what it needs is not installed."""
+    """The baseline's function. Raises BadInput if what it needs is not installed."""
     if not baselines.installed(algorithm):
         raise BadInput(
             f"{algorithm} needs OR-Tools, which is not installed",
             hint="run pip install 'fastsa[baselines]'",
         )
-    module = importlib.import_module(f"fastsa.planner.baselines.{baselines.RIVALS[algorithm]}")
+    module = importlib.import_module(f"fastsa.planner.baselines.{baselines.BASELINES[algorithm]}")
     return cast(Find, module.find)

@@ -18,7 +18,7 @@ from ortools.math_opt.python import mathopt
 from ortools.util.python.solve_interrupter import SolveInterrupter
 
 from fastsa.errors import BadInput
-from fastsa.planner.baselines.rival import Effort
+from fastsa.planner.baselines.baseline import Effort
 from fastsa.planner.baselines.staged import Stages
 from fastsa.planner.baselines.units import Units, relative_costs
 

@@ -130,7 +130,7 @@ void bind_answers(py::module_& module) {
   py::class_<Answer>(module, "Answer")
       .def_readonly("order", &Answer::order)
       .def_readonly("claim", &Answer::claim)
-      .def_property_readonly("minimum_budget_op", [](const Answer& a) { return a.floor.op; })
+      .def_property_readonly("minimum_budget_op", [](const Answer& a) { return a.minimum.op; })
       .def_property_readonly("lower_bound_assumes", [](const Answer& a) { return a.bound.assumes; })
       .def_readonly("iterations", &Answer::iterations)
       .def_readonly("elapsed", &Answer::elapsed);

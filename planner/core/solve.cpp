@@ -42,16 +42,16 @@ Status judge(const Claim& claim) {
 }
 
 // Without an order: the budget cannot be met.
-Answer describe(const Graph& graph, Bytes budget, const Floor& floor, const Bound& bound,
+Answer describe(const Graph& graph, Bytes budget, const MinimumBudget& minimum, const Bound& bound,
                 const Order* order) {
   const Footprint base = simulate(graph, graph.base_order().sequence);
   Answer answer;
-  answer.floor = floor;
+  answer.minimum = minimum;
   answer.bound = bound;
   answer.claim.budget = budget;
   answer.claim.base_peak = base.peak;
   answer.claim.base_seconds = base.seconds;
-  answer.claim.minimum_budget = floor.bytes;
+  answer.claim.minimum_budget = minimum.bytes;
   answer.claim.lower_bound = bound.seconds;
   if (order) {
     const Footprint footprint = simulate(graph, order->sequence);
@@ -82,14 +82,14 @@ class Solver {
         effort_(request.effort) {
     // With iterations given the answer must not depend on the clock: it is only the deadline then.
     if (effort_.iterations != Effort{}.iterations) effort_.seconds = kForever;
-    floor_ = budget_floor(graph);
+    minimum_ = minimum_budget(graph);
   }
 
   Answer run() {
-    if (request_.budget >= floor_.bytes) search_on_threads();
+    if (request_.budget >= minimum_.bytes) search_on_threads();
     const Incumbent* found = best();
     Answer answer =
-        describe(graph_, request_.budget, floor_, bound_, found ? &found->order() : nullptr);
+        describe(graph_, request_.budget, minimum_, bound_, found ? &found->order() : nullptr);
     for (const auto& chain : chains_) answer.iterations += chain->iterations.load();
     answer.elapsed = stop_.elapsed();
     return answer;
@@ -180,7 +180,7 @@ class Solver {
   Stop stop_;
   Exchange exchange_;
   Effort effort_;
-  Floor floor_;
+  MinimumBudget minimum_;
   Bound bound_;
   std::vector<std::unique_ptr<Chain>> chains_;
   std::mutex mutex_;
@@ -198,12 +198,12 @@ Answer solve(const Graph& graph, const Request& request, const Monitor& monitor)
 
 Answer certify(const Graph& graph, const Order& order, Bytes budget, Seconds limit) {
   check(graph, order, "order");
-  const Floor floor = budget_floor(graph);
-  if (budget < floor.bytes) return describe(graph, budget, floor, {}, nullptr);
+  const MinimumBudget minimum = minimum_budget(graph);
+  if (budget < minimum.bytes) return describe(graph, budget, minimum, {}, nullptr);
   const Stop stop(limit);
   Chain chain(graph, budget, 0, stop);
   const Bound bound = bound_only({.seconds = limit}, chain);
-  Answer answer = describe(graph, budget, floor, bound, &order);
+  Answer answer = describe(graph, budget, minimum, bound, &order);
   answer.elapsed = stop.elapsed();
   return answer;
 }

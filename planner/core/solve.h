@@ -6,7 +6,7 @@
 #include <string>
 
 #include "core/bound.h"
-#include "core/floor.h"
+#include "core/minimum_budget.h"
 #include "core/search.h"
 #include "core/validate.h"
 
@@ -33,7 +33,7 @@ struct Progress {
 struct Answer {
   Order order;
   Claim claim;
-  Floor floor;
+  MinimumBudget minimum;
   Bound bound;
   std::int64_t iterations = 0;
   Seconds elapsed = 0;

@@ -50,7 +50,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     bound are not those it was made with, because the graph's op times are others.
     """
 
-    schema: Literal["fastsa.explain/1"] = "fastsa.explain/1"
+    schema: Literal["fastsa.explain/2"] = "fastsa.explain/2"
     graph: str
     graph_name: str
     ops: int
@@ -58,7 +58,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     planned: bool
     recertified: bool
     status: Status | None
-    budget_bytes: int | None
+    step_budget_bytes: int | None
     peak_bytes: int
     base_peak_bytes: int
     base_seconds: float
@@ -94,7 +94,7 @@ def explain(graph: Graph, plan: Plan | None = None) -> Explanation:
         planned=planned,
         recertified=plan is not None and known is not plan,
         status=known.status if plan else None,
-        budget_bytes=known.budget_bytes if plan else None,
+        step_budget_bytes=known.step_budget_bytes if plan else None,
         peak_bytes=known.peak_bytes if planned else base.peak_bytes,
         base_peak_bytes=base.peak_bytes,
         base_seconds=base.seconds,
@@ -142,12 +142,12 @@ def with_other_budgets(
 def _questions(explanation: Explanation) -> tuple[int, Sequence[int]]:
     """A budget, and the changes of it to look at, each once and none beyond the unplanned peak."""
     whole = explanation.base_peak_bytes
-    if explanation.budget_bytes is None:
+    if explanation.step_budget_bytes is None:
         budget, shares = whole, BELOW_THE_PEAK
     elif explanation.status == "infeasible":
         budget, shares = explanation.minimum.bytes, ABOVE_THE_MINIMUM
     else:
-        budget, shares = explanation.budget_bytes, AROUND_A_PLAN
+        budget, shares = explanation.step_budget_bytes, AROUND_A_PLAN
     room = max(0, whole - budget)
     return budget, sorted({min(round(share * whole), room) for share in shares})
 
@@ -169,15 +169,15 @@ def current(graph: Graph, plan: Plan) -> Plan:
     if footprint.peak != plan.peak_bytes:
         reason = f"its peak is {footprint.peak} bytes, not {plan.peak_bytes}"
         raise _unfit(reason, "plan the graph again")
-    told, counted = (plan.base_seconds, plan.seconds), (graph.base_seconds, footprint.seconds)
-    if all(math.isclose(*each, rel_tol=_ROUNDING) for each in zip(told, counted, strict=True)):
+    claimed, counted = (plan.base_seconds, plan.seconds), (graph.base_seconds, footprint.seconds)
+    if all(math.isclose(*each, rel_tol=_ROUNDING) for each in zip(claimed, counted, strict=True)):
         try:
             validate(graph, plan)
         except IllegalPlan as error:
             raise _unfit(error.message, "plan the graph again") from error
         return plan
     return certify(
-        graph, order, plan.budget_bytes, planner=plan.planner, time_limit=_CERTIFY_SECONDS
+        graph, order, plan.step_budget_bytes, planner=plan.planner, time_limit=_CERTIFY_SECONDS
     )
 
 

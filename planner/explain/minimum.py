@@ -80,7 +80,7 @@ def _explained(graph: Graph, op: Op, bytes: int) -> tuple[When | None, tuple[Min
 
 
 class _Held:
-    """What must be there, as in planner/core/floor.cpp."""
+    """What must be there, as in planner/core/minimum_budget.cpp."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

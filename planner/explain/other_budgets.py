@@ -24,7 +24,7 @@ class OtherBudget(msgspec.Struct, frozen=True):
     """
 
     change_bytes: int
-    budget_bytes: int
+    step_budget_bytes: int
     status: Status
     peak_bytes: int | None
     extra_seconds: float | None
@@ -93,7 +93,7 @@ def _compare(change: int, answer: Plan, bound: float, now: float | None) -> Othe
     infeasible = answer.status == "infeasible"
     return OtherBudget(
         change_bytes=change,
-        budget_bytes=answer.budget_bytes,
+        step_budget_bytes=answer.step_budget_bytes,
         status=answer.status,
         peak_bytes=answer.peak_bytes if answer.fits else None,
         extra_seconds=answer.extra_seconds if answer.fits else None,

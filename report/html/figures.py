@@ -180,7 +180,7 @@ def _bar_hover(each: TimeOf) -> str:
 
 def curve(plans: Sequence[Plan], resident: int, knee: Plan | None) -> Figure:
     """What every budget costs, and what no plan there can go below."""
-    budgets = [resident + plan.budget_bytes for plan in plans]
+    budgets = [resident + plan.step_budget_bytes for plan in plans]
     most, least = max(budgets), resident + plans[-1].minimum_budget_bytes
     width = max(most - least, 1)
 
@@ -217,7 +217,7 @@ def curve(plans: Sequence[Plan], resident: int, knee: Plan | None) -> Figure:
     ]
     if knee is not None:
         traces.append(
-            _spot(resident + knee.budget_bytes, percent(knee.extra_seconds, knee), "knee")
+            _spot(resident + knee.step_budget_bytes, percent(knee.extra_seconds, knee), "knee")
         )
     return figure(
         traces,
@@ -236,7 +236,7 @@ def _point(plan: Plan, resident: int) -> str:
     extra = text.of_share(plan.extra_seconds, plan.base_seconds)
     bound = text.of_share(plan.lower_bound_seconds, plan.base_seconds)
     return hover(
-        f"budget {text.of_bytes(resident + plan.budget_bytes)}",
+        f"budget {text.of_bytes(resident + plan.step_budget_bytes)}",
         f"+{extra} time, predicted",
         f"no plan below +{bound}",
     )

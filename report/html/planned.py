@@ -32,9 +32,9 @@ class PlannedStep(msgspec.Struct, frozen=True):
     end: float
 
     @property
-    def budget_bytes(self) -> int:
+    def process_budget_bytes(self) -> int:
         """What the plan was to fit in."""
-        return self.resident_bytes + self.plan.budget_bytes
+        return self.resident_bytes + self.plan.step_budget_bytes
 
     @property
     def peak_bytes(self) -> int:

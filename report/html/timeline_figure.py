@@ -26,7 +26,7 @@ def draw(timeline: Timeline, levels: Levels, planned: PlannedStep | None) -> Fig
     traces = [*_categories(levels, unit), _total(timeline, levels, unit), _peak(levels, unit)]
     if planned is not None:
         traces.append(_planned(planned, unit))
-        highest += [planned.peak_bytes, planned.budget_bytes]
+        highest += [planned.peak_bytes, planned.process_budget_bytes]
     # A budget far above what is used would flatten everything else.
     top = min(max(highest), 2 * max(highest[:2]))
     return figure(
@@ -185,11 +185,11 @@ def _budget(planned: PlannedStep | None) -> Iterator[Settings]:
             "xref": "paper",
             "x0": 0,
             "x1": 1,
-            "y0": planned.budget_bytes,
-            "y1": planned.budget_bytes,
+            "y0": planned.process_budget_bytes,
+            "y1": planned.process_budget_bytes,
             "line": {"color": colour("budget"), "width": 1.5, "dash": "dash"},
             "label": {
-                "text": f"budget {text.of_bytes(planned.budget_bytes)}",
+                "text": f"budget {text.of_bytes(planned.process_budget_bytes)}",
                 "textposition": "end",
                 "font": {"color": colour("budget"), "size": 12},
             },

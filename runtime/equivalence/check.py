@@ -143,7 +143,9 @@ def _traces(processes: _Processes) -> Traces:
         if not ops:
             # What the first one learned of the step must not lead to another budget.
             processes.assignment = msgspec.structs.replace(
-                processes.assignment, budget=str(planned.plans[0].budget_bytes), best_effort=True
+                processes.assignment,
+                budget=str(planned.plans[0].process_budget_bytes),
+                best_effort=True,
             )
             seen = processes.trace("planned", " again, op for op", ops=True)
             planned = msgspec.structs.replace(planned, places=seen.places, ops=seen.ops)
@@ -174,7 +176,7 @@ def _verdict(assignment: Assignment, traces: Traces, plan: PlanUsed) -> Verdict:
         deterministic=_deterministic(traces),
         differences=_differences(reference, traces),
         warnings=tuple(dict.fromkeys((*compiled.warnings, *planned.warnings))),
-        budget_bytes=plan.budget_bytes,
+        process_budget_bytes=plan.process_budget_bytes,
         predicted_peak_bytes=plan.predicted_peak_bytes,
         measured_peak_bytes=planned.peak_bytes,
         compiled_peak_bytes=compiled.peak_bytes,

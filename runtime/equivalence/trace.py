@@ -39,7 +39,7 @@ class PlanUsed(msgspec.Struct, frozen=True):
     """A plan that the process ran under. Bytes are the whole process's."""
 
     id: str | None
-    budget_bytes: int
+    process_budget_bytes: int
     predicted_peak_bytes: int
     predicted_step_seconds: float
 

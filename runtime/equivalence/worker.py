@@ -222,7 +222,7 @@ def _plans(decisions: Sequence[Decision], kept_plan: str | None) -> tuple[PlanUs
 def _used(decision: Decision) -> PlanUsed:
     return PlanUsed(
         decision.plan_id,
-        decision.budget_bytes,
+        decision.process_budget_bytes,
         decision.predicted_peak_bytes,
         decision.predicted_step_seconds,
     )

@@ -28,9 +28,9 @@ TEST(Solve, TakesSizesUpToTheLimit) {
   const Graph small = testing::chain_graph(3);
   const Bytes largest = kMostBytes / small.values();
   const Graph graph = testing::chain_graph(3, largest);
-  const Bytes floor = budget_floor(graph).bytes;
+  const Bytes minimum = minimum_budget(graph).bytes;
   for (const Bytes more : {Bytes{0}, largest / 2, largest}) {
-    EXPECT_NE(solve(graph, request(floor + more, 5'000), nullptr).claim.status,
+    EXPECT_NE(solve(graph, request(minimum + more, 5'000), nullptr).claim.status,
               Status::kInfeasible);
   }
 }
@@ -52,7 +52,7 @@ TEST(Solve, TakesOpsOfNoTime) {
 TEST(Solve, IsReproducible) {
   for (const Algorithm algorithm : {Algorithm::kPaper, Algorithm::kPortfolio}) {
     const Graph graph = testing::random_graph(7, {.ops = 80, .segments = 2});
-    Request made = request(budget_floor(graph).bytes * 3 / 2, 20'000);
+    Request made = request(minimum_budget(graph).bytes * 3 / 2, 20'000);
     made.algorithm = algorithm;
     EXPECT_EQ(solve(graph, made, nullptr).order, solve(graph, made, nullptr).order);
   }

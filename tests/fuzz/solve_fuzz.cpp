@@ -66,10 +66,10 @@ Graph graph_from(Source& source) {
 
 void run(Source& source) {
   const Graph graph = graph_from(source);
-  const Bytes floor = budget_floor(graph).bytes;
+  const Bytes minimum = minimum_budget(graph).bytes;
   const Bytes peak = simulate(graph, graph.base_order().sequence).peak;
   Request request;
-  request.budget = floor + (peak - floor) / 16 * source.below(17) + source.below(3) - 1;
+  request.budget = minimum + (peak - minimum) / 16 * source.below(17) + source.below(3) - 1;
   request.algorithm = source.flag() ? Algorithm::kPortfolio : Algorithm::kPaper;
   request.effort.iterations = 200 * source.below(8);
   request.seed = source.byte();

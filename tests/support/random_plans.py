@@ -72,7 +72,7 @@ def measured(graph: Graph, sequence: list[int], starts: list[int]) -> Plan:
         schema="fastsa.plan/1",
         graph=graph.hash(),
         status="feasible",
-        budget_bytes=(1 << 63) - 1,
+        step_budget_bytes=(1 << 63) - 1,
         sequence=tuple(sequence),
         segment_starts=tuple(starts),
         peak_bytes=peak(graph, sequence),

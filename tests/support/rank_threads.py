@@ -1,4 +1,4 @@
-"""Ranks of one job as threads of this process, each with its own board on one store."""
+"""Ranks of one job as threads of this process, each with its own view of one store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HANG_SECONDS = 120.0
 
 
 class _InTurn(RankStore):
-    """A board of ranks that take turns: a rank has its turn until it waits for another."""
+    """A store of ranks that take turns: a rank has its turn until it waits for another."""
 
     turn: threading.Lock
 
@@ -31,7 +31,7 @@ class _InTurn(RankStore):
 
 
 class RankThreads:
-    """`count` ranks. What looks for the process group's board finds that of its thread.
+    """`count` ranks. What looks for the process group's store finds that of its thread.
 
     In a job each rank looks at all objects of its process, where no other thread may be making a
     tuple meanwhile: such ranks take turns (`in_turn`).
@@ -42,30 +42,30 @@ class RankThreads:
     ) -> None:
         store = dist.HashStore()
         kind = _InTurn if in_turn else RankStore
-        self.boards = [kind(store, "test", rank=rank, ranks=count) for rank in range(count)]
+        self.stores = [kind(store, "test", rank=rank, ranks=count) for rank in range(count)]
         self._turn: AbstractContextManager[object] = nullcontext()
         if in_turn:
             self._turn = _InTurn.turn = threading.Lock()
         self._here = threading.local()
         for module in ("fastsa.runtime.ranks", "fastsa.instrumentation.synchronized_stop"):
-            monkeypatch.setattr(f"{module}.find_rank_store", self._find_board)
+            monkeypatch.setattr(f"{module}.find_rank_store", self._find_store)
 
-    def _find_board(self, name: str) -> RankStore | None:
-        board: RankStore | None = getattr(self._here, "board", None)
-        return board
+    def _find_store(self, name: str) -> RankStore | None:
+        store: RankStore | None = getattr(self._here, "store", None)
+        return store
 
     @property
     def rank(self) -> int | None:
         """The rank whose thread asks, None in other threads."""
-        board = self._find_board("")
-        return None if board is None else board.rank
+        store = self._find_store("")
+        return None if store is None else store.rank
 
     def start(self, rank: int, work: Callable[[], T]) -> Future[T]:
         """Let a rank begin with some work."""
         future: Future[T] = Future()
 
         def run() -> None:
-            self._here.board = self.boards[rank]
+            self._here.store = self.stores[rank]
             with self._turn:
                 try:
                     result = work()
@@ -93,4 +93,4 @@ class RankThreads:
     @property
     def count(self) -> int:
         """How many ranks there are."""
-        return len(self.boards)
+        return len(self.stores)

@@ -119,7 +119,7 @@ class Trained:
             assert re.search("OVER +the measured peak is .* above the budget", done.stderr)
         else:
             run = check_peak(self.run(), self.item.lowest_share)
-            assert (run.measured_peak_bytes or 0) <= run.budget_bytes
+            assert (run.measured_peak_bytes or 0) <= run.process_budget_bytes
             assert "trains unplanned" not in done.stderr
 
 

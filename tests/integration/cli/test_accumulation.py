@@ -46,7 +46,7 @@ def test_accumulation_as_it_is(sandbox: CliSandbox) -> None:
     run = trained(sandbox, "100%", "heavy.py")
     assert is_exact(run)
     assert run.measured_peak_bytes is not None
-    assert run.measured_peak_bytes <= run.budget_bytes
+    assert run.measured_peak_bytes <= run.process_budget_bytes
     with Store.open(sandbox.place) as store:
         assert store.plan(run.plan).extra_seconds == 0
 
@@ -57,7 +57,7 @@ def test_accumulation_under_a_budget(sandbox: CliSandbox) -> None:
     run = trained(sandbox, "90%", "heavy.py")
     assert is_exact(run)
     assert run.measured_peak_bytes is not None
-    assert run.measured_peak_bytes <= run.budget_bytes
+    assert run.measured_peak_bytes <= run.process_budget_bytes
 
 
 def test_without_a_profile_the_second_micro_batch_is_planned(
@@ -67,7 +67,7 @@ def test_without_a_profile_the_second_micro_batch_is_planned(
     sandbox = sandboxes()
     first = trained(sandbox, "3.8MiB", "heavy.py")
     assert first.measured_peak_bytes is not None
-    assert first.measured_peak_bytes <= first.budget_bytes
+    assert first.measured_peak_bytes <= first.process_budget_bytes
     assert first.resident_bytes > 3 * 2**20  # two sets of parameters: the gradients are counted
     second = trained(sandbox, "3.8MiB", "heavy.py")  # which knows the step
     assert is_exact(second)
@@ -88,4 +88,4 @@ def test_logits_that_nobody_uses(sandbox: CliSandbox) -> None:
     run = trained(sandbox, "100%", "logits.py")
     assert is_exact(run)
     assert run.measured_peak_bytes is not None
-    assert run.measured_peak_bytes <= run.budget_bytes
+    assert run.measured_peak_bytes <= run.process_budget_bytes

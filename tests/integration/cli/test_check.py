@@ -69,7 +69,7 @@ class TestHolds:
     def test_what_was_measured(self, plain: Checked) -> None:
         verdict = plain.verdict
         assert verdict.measured_peak_bytes
-        assert verdict.measured_peak_bytes <= verdict.budget_bytes
+        assert verdict.measured_peak_bytes <= verdict.process_budget_bytes
         assert abs(verdict.measured_peak_bytes / verdict.predicted_peak_bytes - 1) < 0.01
         assert verdict.eager_peak_bytes
         assert verdict.compiled_peak_bytes

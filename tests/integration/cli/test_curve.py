@@ -58,7 +58,9 @@ class TestJobs:
     ) -> None:
         sandbox, found, resident = curved
         first, last = found.plans[0], found.plans[-1]
-        local = int(first.budget_bytes - place * (first.budget_bytes - last.budget_bytes))
+        local = int(
+            first.step_budget_bytes - place * (first.step_budget_bytes - last.step_budget_bytes)
+        )
         before = len(sandbox.kinds())
         # Beside its plan a job has states of generators to fit.
         origin, plan_id = self.run(sandbox, resident + local + STATES)
@@ -82,7 +84,7 @@ class TestJobs:
         assert first.base_seconds != second.base_seconds
         with Store.open(sandbox.place) as store:
             latest = store.profile(store.list_items("profile")[0].id)
-        middle = (second.plans[0].budget_bytes + second.plans[-1].budget_bytes) // 2
+        middle = (second.plans[0].step_budget_bytes + second.plans[-1].step_budget_bytes) // 2
         origin, plan_id = self.run(sandbox, latest.resident_beside_graph + middle)
         assert origin == "found"
         with Store.open(sandbox.place) as store:
@@ -102,5 +104,5 @@ class TestJobs:
             ).fetchall()
         removed = sandbox.fastsa("rm", "--yes", *(id for (id,) in doomed))
         assert removed.returncode == 0
-        middle = (found.plans[0].budget_bytes + last.budget_bytes) // 2
+        middle = (found.plans[0].step_budget_bytes + last.step_budget_bytes) // 2
         assert self.run(sandbox, resident + middle)[0] == "made"

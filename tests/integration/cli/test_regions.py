@@ -52,7 +52,7 @@ def test_the_budget_rules_the_whole_step(trained: Trained) -> None:
     run = latest_run(trained.sandbox)
     assert run.measured_peak_bytes
     assert run.measured_peak_bytes == pytest.approx(run.predicted_peak_bytes, rel=0.01)
-    assert run.measured_peak_bytes <= run.budget_bytes
+    assert run.measured_peak_bytes <= run.process_budget_bytes
 
 
 def test_the_unplanned_step_has_the_peak_that_was_measured(trained: Trained) -> None:

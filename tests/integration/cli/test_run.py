@@ -94,7 +94,7 @@ class TestTwice:
         assert plans[0].extra_seconds == pytest.approx(plans[1].extra_seconds, abs=1e-9)
         for run in (earliest, latest):
             assert run.steps == 12
-            assert run.predicted_peak_bytes <= run.budget_bytes
+            assert run.predicted_peak_bytes <= run.process_budget_bytes
             assert run.measured_peak_bytes
             assert abs(run.measured_peak_bytes / run.predicted_peak_bytes - 1) < 0.01
         assert sorted(first.sandbox.kinds()) == ["graph", "graph", "plan", "plan", "run", "run"]
@@ -186,7 +186,7 @@ class TestBudget:
         else:
             assert steps(done) == steps(sandbox.plain("plain.py"))
             (run,) = runs(sandbox)
-            assert run.predicted_peak_bytes <= run.budget_bytes
+            assert run.predicted_peak_bytes <= run.process_budget_bytes
 
     @pytest.mark.parametrize("budget", ["lots", "", "-5", "0%", "5 parsecs"])
     def test_no_budget(self, sandbox: CliSandbox, budget: str) -> None:
@@ -311,7 +311,7 @@ def test_the_scripts_own_compiler_is_left_out(sandbox: CliSandbox) -> None:
     assert "compiles its model itself: while it trains, the plan's order runs instead" in line
     (run,) = runs(sandbox)
     assert run.measured_peak_bytes
-    assert run.measured_peak_bytes <= run.budget_bytes
+    assert run.measured_peak_bytes <= run.process_budget_bytes
 
 
 class TestScripts:
@@ -337,7 +337,7 @@ class TestScripts:
         trained.same()
         (run,) = runs(sandbox)
         assert run.measured_peak_bytes
-        assert run.predicted_peak_bytes <= run.budget_bytes
+        assert run.predicted_peak_bytes <= run.process_budget_bytes
 
 
 class TestProfiled:
@@ -350,7 +350,7 @@ class TestProfiled:
         (run,) = runs(sandbox)
         assert run.measured_peak_bytes
         assert abs(run.measured_peak_bytes / run.predicted_peak_bytes - 1) < 0.01
-        assert run.measured_peak_bytes <= run.budget_bytes
+        assert run.measured_peak_bytes <= run.process_budget_bytes
 
     @pytest.mark.promise("budget-share")
     @pytest.mark.nightly

@@ -162,7 +162,7 @@ def use_a_plan(store: Store) -> tuple[Plan, int]:
     """A bad plan that a job has just used, and its budget."""
     worse = random_plan(GRAPH, random.Random(0), forget=0.9)
     budget = max(worse.peak_bytes, BUDGET)
-    plan_id = store.add_plan(msgspec.structs.replace(worse, budget_bytes=budget), KEY)
+    plan_id = store.add_plan(msgspec.structs.replace(worse, step_budget_bytes=budget), KEY)
     store.add_run(msgspec.structs.replace(builders.run(plan_id), created=now()))
     return worse, budget
 
@@ -331,7 +331,7 @@ class TestSocket:
     @pytest.mark.parametrize(
         "body",
         [
-            b'{"version": 2, "body": {"type": "status"}}',
+            b'{"version": 99, "body": {"type": "status"}}',
             b'{"version": 1, "body": {"type": "remove"}}',
             b'{"version": 1, "body": {"type": "improve"}}',
             b'{"version": 1, "body": ' + b"[" * 60_000,

@@ -73,5 +73,5 @@ def test_planned_peak_and_gradients(tmp_path: Path) -> None:
     decision = job.decisions.first
     measured, predicted = job.watch.check.peak_bytes, decision.predicted_peak_bytes
     assert measured is not None
-    assert measured <= decision.budget_bytes
+    assert measured <= decision.process_budget_bytes
     assert abs(measured / predicted - 1) < 0.05

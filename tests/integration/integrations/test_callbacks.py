@@ -51,7 +51,7 @@ def test_callback(
         stored = store.run(row.id)
     assert f"{prefix}measured_peak_bytes" not in first
     assert last[f"{prefix}planned"] == 1
-    assert last[f"{prefix}budget_bytes"] == stored.budget_bytes
+    assert last[f"{prefix}process_budget_bytes"] == stored.process_budget_bytes
     assert last[f"{prefix}predicted_peak_bytes"] == stored.predicted_peak_bytes
     assert last[f"{prefix}measured_peak_bytes"] == stored.measured_peak_bytes
     assert last[f"{prefix}predicted_step_seconds"] == pytest.approx(stored.predicted_step_seconds)

@@ -65,15 +65,15 @@ def test_a_search(sandbox: CliSandbox) -> None:
     assert (done.returncode, done.stdout) == (0, "interrupted\n")
 
 
-@pytest.mark.parametrize("rival", ["retention-intervals"])
-def test_a_rival(sandbox: CliSandbox, tmp_path: Path, rival: str) -> None:
+@pytest.mark.parametrize("baseline", ["retention-intervals"])
+def test_a_baseline(sandbox: CliSandbox, tmp_path: Path, baseline: str) -> None:
     plan = tmp_path / "plan.json"
     done = interrupted(
         sandbox,
         RIVAL,
-        *("plan", "--algorithm", rival, "--graph", GRAPHS["resnet50"], "--budget", "40%"),
+        *("plan", "--algorithm", baseline, "--graph", GRAPHS["resnet50"], "--budget", "40%"),
         *("--time-limit", "300", "-o", str(plan)),
     )
     assert done.returncode == 130
     assert "interrupted" in done.stderr
-    assert json.loads(plan.read_text())["planner"]["algorithm"] == rival
+    assert json.loads(plan.read_text())["planner"]["algorithm"] == baseline

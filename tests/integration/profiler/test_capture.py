@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastsa.capture.joint_graph import BACKWARD, FORWARD, OUTSIDE, Capture
+from fastsa.capture.joint_graph import BACKWARD, EAGER, FORWARD, Capture
 from fastsa.capture.op_timing import measure
 from fastsa.instrumentation.storages import live_bytes, optimizers, pending_optimizer_bytes
 from fastsa.planner import graph as graphs
@@ -48,7 +48,7 @@ def named(found: Capture, target: str, segment: int) -> list[Op]:
 def test_a_captured_graph_is_a_legal_document(name: str) -> None:
     graph = captured(name).graph
     assert graphs.decode(graph.encode()) == graph
-    assert {op.segment for op in graph.ops} == {FORWARD, OUTSIDE, BACKWARD}
+    assert {op.segment for op in graph.ops} == {FORWARD, EAGER, BACKWARD}
 
 
 def test_measured_graph_keeps_structure_and_reports_seconds() -> None:
@@ -56,7 +56,7 @@ def test_measured_graph_keeps_structure_and_reports_seconds() -> None:
     measured = measure(found)
     graphs.check(measured)
     assert [op.inputs for op in measured.ops] == [op.inputs for op in found.graph.ops]
-    assert all(op.seconds > 0 for op in measured.ops if op.segment != OUTSIDE)
+    assert all(op.seconds > 0 for op in measured.ops if op.segment != EAGER)
     assert measured.device is not None
     assert measured.device["unmeasured"] == 0
     # Equal layers do equal work and get equal numbers.

@@ -119,5 +119,5 @@ def test_what_data_parallelism_wraps(one_rank: None) -> None:
     assert dynamo_config.optimize_ddp
 
 
-def test_a_rank_that_is_alone_has_no_board(one_rank: None) -> None:
+def test_a_rank_that_is_alone_has_no_store(one_rank: None) -> None:
     assert find_rank_store("job") is None

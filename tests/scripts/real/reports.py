@@ -120,4 +120,9 @@ import fastsa  # noqa: E402
 
 status = fastsa.status()
 if status is not None:
-    print("status", status.budget_bytes, status.predicted_peak_bytes, status.measured_peak_bytes)
+    print(
+        "status",
+        status.process_budget_bytes,
+        status.predicted_peak_bytes,
+        status.measured_peak_bytes,
+    )

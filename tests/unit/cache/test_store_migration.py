@@ -64,6 +64,30 @@ def test_the_tables_are_those_of_a_new_store(path: Path, version: int, tmp_path:
     assert told(path) == told(tmp_path / "new.db")
 
 
+BUDGETS = {
+    "plans": "step_budget_bytes",
+    "requests": "step_budget_bytes",
+    "runs": "process_budget_bytes",
+    "verdicts": "process_budget_bytes",
+}
+
+
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
+def test_budgets_have_the_names_of_what_they_are_for(path: Path, version: int) -> None:
+    def column(table: str, name: str) -> list[int]:
+        return [row[name] for row in sqlite_utils.Database(str(path))[table].rows]
+
+    old_store(path, version)
+    there = [each for each in BUDGETS if each in counts(path)]
+    before = {table: column(table, "budget_bytes") for table in there}
+    with Store.open(path) as store:
+        plans = [store.plan(row.id).step_budget_bytes for row in store.list_items("plan")]
+        runs = [store.run(row.id).process_budget_bytes for row in store.list_items("run")]
+    assert {table: column(table, BUDGETS[table]) for table in there} == before
+    assert (sorted(plans), sorted(runs)) == (sorted(before["plans"]), sorted(before["runs"]))
+    assert before["plans"]
+
+
 def test_an_old_profile_is_read_as_one_of_today(path: Path) -> None:
     with Store.open(old_store(path, 2)) as store:
         (row,) = store.list_items("profile")

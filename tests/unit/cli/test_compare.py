@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastsa.planner.baselines import RIVALS
+from fastsa.planner.baselines import BASELINES
 from fastsa.planner.options import ALGORITHMS
 from support.commands import Fastsa
 from support.fork_server import Done
@@ -27,7 +27,7 @@ GRAPH_KEYS = {
 }
 BUDGET_KEYS = {
     "budget",
-    "budget_bytes",
+    "step_budget_bytes",
     "budget_percent",
     "lower_bound_seconds",
     "lower_bound_percent",
@@ -71,12 +71,12 @@ def compared(run: Fastsa, *arguments: object) -> dict[str, Any]:
 
 def test_all_algorithms_at_the_usual_budgets(run: Fastsa, small: Path) -> None:
     document = compared(run, "--graph", small, "--time-limit", 0.3)
-    assert document["schema"] == "fastsa.compare/1"
+    assert document["schema"] == "fastsa.compare/2"
     assert set(document) == GRAPH_KEYS
     assert [each["budget"] for each in document["budgets"]] == ["75%", "50%"]
     for budget in document["budgets"]:
         assert set(budget) == BUDGET_KEYS
-        assert [line["algorithm"] for line in budget["algorithms"]] == [*ALGORITHMS, *RIVALS]
+        assert [line["algorithm"] for line in budget["algorithms"]] == [*ALGORITHMS, *BASELINES]
         for line in budget["algorithms"]:
             assert set(line) == LINE_KEYS
 
@@ -84,13 +84,13 @@ def test_all_algorithms_at_the_usual_budgets(run: Fastsa, small: Path) -> None:
 def test_the_numbers_agree_with_each_other(run: Fastsa, small: Path) -> None:
     document = compared(run, "--graph", small, "--time-limit", 0.3, "--budget", "80%")
     (budget,) = document["budgets"]
-    assert budget["budget_bytes"] == document["base_peak_bytes"] * 80 // 100
+    assert budget["step_budget_bytes"] == document["base_peak_bytes"] * 80 // 100
     within = [line for line in budget["algorithms"] if line["outcome"] == "within budget"]
     over = [line for line in budget["algorithms"] if line["outcome"] == "over budget"]
     assert within
     assert over  # torch's knapsack, on this graph
     for line in within:
-        assert line["peak_bytes"] <= budget["budget_bytes"]
+        assert line["peak_bytes"] <= budget["step_budget_bytes"]
         assert line["extra_seconds"] >= budget["lower_bound_seconds"]
         gap = line["extra_seconds"] - budget["lower_bound_seconds"]
         assert line["gap_seconds"] == pytest.approx(gap)
@@ -98,7 +98,7 @@ def test_the_numbers_agree_with_each_other(run: Fastsa, small: Path) -> None:
         assert line["extra_percent"] == pytest.approx(share)
         assert line["solve_seconds"] < 30
     for line in over:
-        assert line["peak_bytes"] > budget["budget_bytes"]
+        assert line["peak_bytes"] > budget["step_budget_bytes"]
         assert line["gap_seconds"] is None
 
 
@@ -106,7 +106,7 @@ def test_a_table_for_people(run: Fastsa, small: Path) -> None:
     done = run("--graph", small, "--budget", "80%", "--budget", "10%", "--time-limit", 0.3)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    for algorithm in (*ALGORITHMS, *RIVALS):
+    for algorithm in (*ALGORITHMS, *BASELINES):
         assert sum(line.startswith(f"{algorithm} ") for line in lines) == 2
     assert "predicted" in done.stdout
     assert "measured" in done.stdout
@@ -136,7 +136,7 @@ def test_a_size_is_less_what_is_resident(run: Fastsa, tmp_path: Path) -> None:
     from fastsa.planner import graph as graphs
 
     resident = graphs.read(path).resident_bytes
-    assert document["budgets"][0]["budget_bytes"] == 25 * 2**30 - resident
+    assert document["budgets"][0]["step_budget_bytes"] == 25 * 2**30 - resident
 
 
 def test_without_the_extras(run: Fastsa, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

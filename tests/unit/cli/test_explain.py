@@ -18,7 +18,7 @@ from support.fork_server import Done
 EVIL = HOSTILE + "<script>alert(1)</script>\r\n"
 
 # Adding a key is fine; these stay.
-KEYS = """schema graph graph_name ops resident_bytes planned recertified status budget_bytes
+KEYS = """schema graph graph_name ops resident_bytes planned recertified status step_budget_bytes
     peak_bytes base_peak_bytes base_seconds extra_seconds lower_bound_seconds lower_bound_assumes
     peak memory base_memory recomputed kept minimum other_budgets"""
 
@@ -123,7 +123,7 @@ class TestFiles:
     def test_json(self, fastsa: Fastsa, files: tuple[str, ...]) -> None:
         explained = only_json(fastsa("explain", *files, "--json", "--time-limit", "0.02"))
         assert set(explained) == set(KEYS.split())
-        assert explained["schema"] == "fastsa.explain/1"
+        assert explained["schema"] == "fastsa.explain/2"
         assert explained["planned"] is True
         alive = sum(each["bytes"] for each in explained["peak"]["values"])
         assert alive + explained["peak"]["workspace_bytes"] == explained["peak_bytes"]

@@ -32,7 +32,7 @@ def test_a_plan_is_written(run: Fastsa, tmp_path: Path) -> None:
     plan = plans.read(output)
     validate(graphs.read(GPT2), plan)
     assert plan.fits
-    assert plan.budget_bytes == plan.base_peak_bytes // 2
+    assert plan.step_budget_bytes == plan.base_peak_bytes // 2
 
 
 def test_json_is_the_plan_without_its_sequence(run: Fastsa, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_size_is_less_what_is_resident(run: Fastsa, tmp_path: Path) -> None:
     output = tmp_path / "plan.json"
     done = run("--graph", GPT2, "--budget", "20GiB", "--output", output, "--iterations", 100)
     assert done.returncode == 0, done.stderr
-    assert plans.read(output).budget_bytes == 20 * 2**30 - graph.resident_bytes
+    assert plans.read(output).step_budget_bytes == 20 * 2**30 - graph.resident_bytes
     assert "resident" in done.stdout
 
 

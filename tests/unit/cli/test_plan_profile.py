@@ -59,7 +59,7 @@ def test_a_profile_is_planned_and_the_plan_stored(
     plan_id = done.stderr.split()[-1]
     with Store.open(place) as store:
         found = store.stored_plan(store.resolve(plan_id).id)
-    assert found.plan.budget_bytes == local
+    assert found.plan.step_budget_bytes == local
     assert (found.key.device, found.key.torch, found.key.cuda) == ("Test Device", "2.13.0", None)
     validate(graph, found.plan)
 

@@ -15,9 +15,8 @@ KINDS = ["profile", "graph", "plan", "run", "verdict"]
 
 # Adding a key is fine; these stay.
 KEYS = {
-    "row": """kind id model shape device created budget_bytes peak_bytes peak_origin seconds
-        seconds_origin
-        status curve checked""",
+    "row": """kind id model shape device created process_budget_bytes step_budget_bytes peak_bytes
+        peak_origin seconds seconds_origin status curve checked""",
     "profile": """schema id created script arguments model parameters shape device versions
         resident_bytes peak_bytes step_seconds peak_event events at_peak largest_at_peak regions
         saved allocator_peak_bytes recorded_seconds allocations levels at_peak_by_source
@@ -25,12 +24,12 @@ KEYS = {
         device_use fragmentation missing ended minimum_budget_bytes""",
     "graph": """schema id name device resident_bytes ops values recomputable_ops seconds segments
         slowest_targets slowest_ops""",
-    "plan": """schema id created graph graph_name device torch cuda status budget_bytes peak_bytes
-        base_peak_bytes seconds base_seconds extra_seconds lower_bound_seconds lower_bound_assumes
-        minimum_budget_bytes minimum_budget_op_id minimum_budget_op recomputations recomputed_ops
-        recomputed_modules planner runs curve verdict margin_bytes""",
+    "plan": """schema id created graph graph_name device torch cuda status step_budget_bytes
+        peak_bytes base_peak_bytes seconds base_seconds extra_seconds lower_bound_seconds
+        lower_bound_assumes minimum_budget_bytes minimum_budget_op_id minimum_budget_op
+        recomputations recomputed_ops recomputed_modules planner runs curve verdict margin_bytes""",
     "run": """schema id created script model shape device versions plan plan_origin steps
-        budget_bytes resident_bytes predicted_peak_bytes measured_peak_bytes
+        process_budget_bytes resident_bytes predicted_peak_bytes measured_peak_bytes
         peak_difference_bytes predicted_step_seconds measured_step_seconds
         step_difference_seconds""",
     "verdict": "schema id holds within_budget verdict",
@@ -52,7 +51,7 @@ class TestList:
 
     def test_json(self, fastsa: Fastsa, filled: Filled, place: Path) -> None:
         listed = only_json(fastsa("list", "--json"))
-        assert listed["schema"] == "fastsa.list/1"
+        assert listed["schema"] == "fastsa.list/2"
         assert listed["store"] == str(place)
         assert {row["id"] for row in listed["items"]} >= set(filled.ids.values())
         assert set(listed["items"][0]) == set(KEYS["row"].split())
@@ -68,7 +67,7 @@ class TestShow:
     def test_json_keys(self, fastsa: Fastsa, filled: Filled, kind: str) -> None:
         shown = only_json(fastsa("show", filled.ids[kind][:12], "--json"))
         assert set(shown) == set(KEYS[kind].split())
-        assert shown["schema"] == f"fastsa.show.{kind}/{2 if kind == 'profile' else 1}"
+        assert shown["schema"] == f"fastsa.show.{kind}/{1 if kind in ('graph', 'verdict') else 2}"
         assert shown["id"] == filled.ids[kind]
 
     def test_profile(self, fastsa: Fastsa, filled: Filled) -> None:

@@ -1,4 +1,4 @@
-"""Every rival gives legal plans that are what they claim; the exact one is exact."""
+"""Every baseline gives legal plans that are what they claim; the exact one is exact."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from fastsa.errors import BadInput
-from fastsa.planner.baselines import RIVALS
+from fastsa.planner.baselines import BASELINES
 from fastsa.planner.baselines.checkpoint_every_block import blocks
 from fastsa.planner.graph import Graph
 from fastsa.planner.plan import Plan
@@ -40,7 +40,7 @@ def check(graph: Graph, answer: Plan) -> None:
     reference.assert_legal(graph, answer)
     assert answer.peak_bytes == reference.peak(graph, answer.sequence)
     assert answer.seconds == pytest.approx(reference.seconds(graph, answer.sequence))
-    assert answer.fits == (answer.peak_bytes <= answer.budget_bytes)
+    assert answer.fits == (answer.peak_bytes <= answer.step_budget_bytes)
 
 
 def staged_sequences(graph: Graph) -> Iterator[list[int]]:
@@ -69,13 +69,13 @@ def fastest(graph: Graph, budget: int) -> float | None:
     return None if first is None else reference.seconds(graph, first)
 
 
-@pytest.mark.parametrize("rival", RIVALS)
+@pytest.mark.parametrize("baseline", BASELINES)
 @property_test(15, graph=legal_graphs(max_ops=8), share=st.floats(0, 1))
 def test_any_graph_gives_a_legal_plan_that_no_bound_refutes(
-    rival: str, graph: Graph, share: float
+    baseline: str, graph: Graph, share: float
 ) -> None:
     budget = between(graph, share)
-    answer = plan(graph, budget, algorithm=rival, time_limit=LIMIT)
+    answer = plan(graph, budget, algorithm=baseline, time_limit=LIMIT)
     check(graph, answer)
     bounded = plan(graph, budget, iterations=1000, time_limit=None)
     if answer.fits:
@@ -109,58 +109,58 @@ def test_no_rival_beats_the_integer_program(seed: int) -> None:
     budget = between(graph, 0.5)
     exact = plan(graph, budget, algorithm="checkmate-milp", time_limit=LIMIT)
     assert exact.fits
-    for rival in RIVALS:
-        answer = plan(graph, budget, algorithm=rival, time_limit=LIMIT)
+    for baseline in BASELINES:
+        answer = plan(graph, budget, algorithm=baseline, time_limit=LIMIT)
         assert not answer.fits or answer.seconds >= exact.seconds
 
 
-@pytest.mark.parametrize("rival", ["checkmate-milp", "checkmate-lp", "retention-intervals"])
-def test_a_chain_meets_a_budget_that_takes_recomputation(rival: str) -> None:
+@pytest.mark.parametrize("baseline", ["checkmate-milp", "checkmate-lp", "retention-intervals"])
+def test_a_chain_meets_a_budget_that_takes_recomputation(baseline: str) -> None:
     graph = chain(8)
-    answer = plan(graph, between(graph, 0.6), algorithm=rival, time_limit=LIMIT)
+    answer = plan(graph, between(graph, 0.6), algorithm=baseline, time_limit=LIMIT)
     check(graph, answer)
     assert answer.fits
     assert answer.extra_seconds > 0
 
 
-@pytest.mark.parametrize("rival", RIVALS)
-def test_below_the_minimum_is_infeasible(rival: str) -> None:
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_below_the_minimum_is_infeasible(baseline: str) -> None:
     graph = chain(6)
-    answer = plan(graph, between(graph, 0) - 1, algorithm=rival)
+    answer = plan(graph, between(graph, 0) - 1, algorithm=baseline)
     validate(graph, answer)
     assert answer.status == "infeasible"
-    assert answer.planner.algorithm == rival
+    assert answer.planner.algorithm == baseline
 
 
-@pytest.mark.parametrize("rival", RIVALS)
-def test_an_unplanned_step_that_fits_is_left_alone(rival: str) -> None:
-    answer = plan(chain(6), ROOM, algorithm=rival)
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_an_unplanned_step_that_fits_is_left_alone(baseline: str) -> None:
+    answer = plan(chain(6), ROOM, algorithm=baseline)
     assert answer.status == "optimal"
     assert answer.extra_seconds == 0
 
 
-@pytest.mark.parametrize("rival", RIVALS)
-def test_no_time_is_no_excuse_for_an_illegal_plan(rival: str) -> None:
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_no_time_is_no_excuse_for_an_illegal_plan(baseline: str) -> None:
     graph = random_training_graph(3)
-    check(graph, plan(graph, between(graph, 0.3), algorithm=rival, time_limit=0))
+    check(graph, plan(graph, between(graph, 0.3), algorithm=baseline, time_limit=0))
 
 
-@pytest.mark.parametrize("rival", RIVALS)
-def test_a_rival_takes_time_and_nothing_else(rival: str) -> None:
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_a_baseline_takes_time_and_nothing_else(baseline: str) -> None:
     graph = chain(4)
     with pytest.raises(BadInput, match="iterations"):
-        plan(graph, ROOM, algorithm=rival, iterations=5)
+        plan(graph, ROOM, algorithm=baseline, iterations=5)
     with pytest.raises(BadInput, match="iterations"):
-        plan(graph, ROOM, algorithm=rival, iterations=5, time_limit=None)
+        plan(graph, ROOM, algorithm=baseline, iterations=5, time_limit=None)
     with pytest.raises(BadInput, match="starts from no plan"):
-        plan(graph, ROOM, algorithm=rival, warm_start=plan(graph, ROOM, iterations=0))
+        plan(graph, ROOM, algorithm=baseline, warm_start=plan(graph, ROOM, iterations=0))
 
 
-@pytest.mark.parametrize("rival", ["checkmate-milp", "checkmate-lp"])
-def test_a_graph_too_large_is_refused_with_a_way_out(rival: str) -> None:
+@pytest.mark.parametrize("baseline", ["checkmate-milp", "checkmate-lp"])
+def test_a_graph_too_large_is_refused_with_a_way_out(baseline: str) -> None:
     graph = real("resnet50")
     with pytest.raises(BadInput, match=r"464 ops .* variables.*--algorithm fastsa"):
-        plan(graph, between(graph, 0.5), algorithm=rival)
+        plan(graph, between(graph, 0.5), algorithm=baseline)
 
 
 def test_the_intervals_refuse_what_is_too_large_for_them() -> None:
@@ -179,11 +179,11 @@ class WhenAtWork:
         return self.asked > 10
 
 
-@pytest.mark.parametrize("rival", ["checkmate-milp", "checkmate-lp", "retention-intervals"])
-def test_a_cancel_is_heard(rival: str) -> None:
+@pytest.mark.parametrize("baseline", ["checkmate-milp", "checkmate-lp", "retention-intervals"])
+def test_a_cancel_is_heard(baseline: str) -> None:
     graph = random_training_graph(0, 60)
     cancel = WhenAtWork()
-    answer = plan(graph, between(graph, 0.3), algorithm=rival, time_limit=300, cancel=cancel)
+    answer = plan(graph, between(graph, 0.3), algorithm=baseline, time_limit=300, cancel=cancel)
     validate(graph, answer)
     assert cancel.is_set()
     assert answer.planner.wall_seconds < 60
@@ -219,7 +219,7 @@ def test_the_knapsack_does_not_see_the_peak() -> None:
         check(graph, answer)
         missed += [answer] if answer.status == "not_found" else []
     assert missed
-    assert all(answer.peak_bytes > answer.budget_bytes for answer in missed)
+    assert all(answer.peak_bytes > answer.step_budget_bytes for answer in missed)
 
 
 def modular(names: Sequence[str | None]) -> Graph:
@@ -260,18 +260,18 @@ def test_without_modules_blocks_end_where_the_forward_is_narrow() -> None:
     assert list(itertools.chain.from_iterable(found)) == list(range(8))
 
 
-@pytest.mark.parametrize("rival", RIVALS)
+@pytest.mark.parametrize("baseline", BASELINES)
 def test_without_the_extra_it_says_what_to_install(
-    rival: str, tmp_path: Path, fastsa: Fastsa, monkeypatch: pytest.MonkeyPatch
+    baseline: str, tmp_path: Path, fastsa: Fastsa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ortools", None)  # as if it were not installed
     path = tmp_path / "graph.json"
     chain(6).write(path)
     done = fastsa(
-        *("plan", "--graph", str(path), "--budget", "90%", "--algorithm", rival),
+        *("plan", "--graph", str(path), "--budget", "90%", "--algorithm", baseline),
         *("--time-limit", "10", "-o", str(tmp_path / "plan.json")),
     )
-    if rival == "checkpoint-every-block":
+    if baseline == "checkpoint-every-block":
         assert done.returncode in (0, 3)
         return
     assert done.returncode == 2

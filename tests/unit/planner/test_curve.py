@@ -29,19 +29,19 @@ def check(graph: Graph, found: Curve, points: int = curves.POINTS) -> None:
     assert 1 <= len(found.plans) <= points
     first, last = found.plans[0], found.plans[-1]
     assert (found.graph, found.base_seconds) == (graph.hash(), first.base_seconds)
-    assert first.budget_bytes == found.base_peak_bytes
+    assert first.step_budget_bytes == found.base_peak_bytes
     assert 0 <= first.extra_seconds <= 1e-9 * first.base_seconds
     assert found.minimum_budget_bytes <= last.peak_bytes
     for each in found.plans:
         validate(graph, each)
         assert each.fits
-        assert each.peak_bytes <= each.budget_bytes
+        assert each.peak_bytes <= each.step_budget_bytes
         if len(graph.ops) < 100:  # the reference is slow
             assert each.peak_bytes == reference.peak(graph, each.sequence)
         assert each.lower_bound_seconds <= each.extra_seconds + 1e-9 * each.base_seconds
-        assert each.minimum_budget_bytes == found.minimum_budget_bytes <= each.budget_bytes
+        assert each.minimum_budget_bytes == found.minimum_budget_bytes <= each.step_budget_bytes
     for above, below in zip(found.plans, found.plans[1:], strict=False):
-        assert above.budget_bytes > below.budget_bytes
+        assert above.step_budget_bytes > below.step_budget_bytes
         assert above.extra_seconds <= below.extra_seconds
         assert above.lower_bound_seconds <= below.lower_bound_seconds
     knee = found.knee
@@ -50,7 +50,9 @@ def check(graph: Graph, found: Curve, points: int = curves.POINTS) -> None:
 
 def orders(found: Curve) -> list[tuple[int, tuple[int, ...], float]]:
     """What does not tell of the clock."""
-    return [(each.budget_bytes, each.sequence, each.lower_bound_seconds) for each in found.plans]
+    return [
+        (each.step_budget_bytes, each.sequence, each.lower_bound_seconds) for each in found.plans
+    ]
 
 
 @property_test(25, graph=legal_graphs(), points=st.integers(4, 9), seed=st.integers(0, 5))
@@ -74,7 +76,7 @@ def test_no_other_point_has_a_better_plan(seed: int) -> None:
     """Also with so little effort that single searches get it wrong."""
     found = curve(random_training_graph(seed, 60), points=12, iterations=20, time_limit=None)
     for above in found.plans:
-        fitting = [each for each in found.plans if each.peak_bytes <= above.budget_bytes]
+        fitting = [each for each in found.plans if each.peak_bytes <= above.step_budget_bytes]
         assert above.seconds == min(each.seconds for each in fitting)
 
 
@@ -108,7 +110,7 @@ def test_a_minimum_that_nothing_reaches() -> None:
     )
     found = curve(graph, iterations=2000, time_limit=None)
     check(graph, found)
-    assert found.minimum_budget_bytes < found.plans[-1].budget_bytes == 80
+    assert found.minimum_budget_bytes < found.plans[-1].step_budget_bytes == 80
 
 
 @pytest.mark.parametrize("iterations", [2000, pytest.param(20_000, marks=pytest.mark.nightly)])
@@ -117,7 +119,7 @@ def test_a_budget_between_two_points_is_no_better_planned_alone(iterations: int)
     found = curve(graph, points=12, iterations=iterations, time_limit=None)
     check(graph, found)
     for above, below in zip(found.plans, found.plans[1:], strict=False):
-        between = (above.budget_bytes + below.budget_bytes) // 2
+        between = (above.step_budget_bytes + below.step_budget_bytes) // 2
         alone = plan(graph, between, iterations=iterations, time_limit=None)
         assert above.lower_bound_seconds <= alone.extra_seconds + 1e-9
 
@@ -126,7 +128,7 @@ def test_points_are_closer_where_the_time_rises() -> None:
     found = curve(real("resnet18"), points=12, iterations=3000, time_limit=None)
     check(real("resnet18"), found, 12)
     widths = [
-        above.budget_bytes - below.budget_bytes
+        above.step_budget_bytes - below.step_budget_bytes
         for above, below in zip(found.plans, found.plans[1:], strict=False)
     ]
     assert min(widths[-3:]) < widths[0]
@@ -224,7 +226,7 @@ def test_the_knee_is_where_the_line_bends() -> None:
 
     def at(budget: int, seconds: float) -> Plan:
         return msgspec.structs.replace(
-            found.plans[0], budget_bytes=budget, seconds=found.base_seconds + seconds
+            found.plans[0], step_budget_bytes=budget, seconds=found.base_seconds + seconds
         )
 
     bent = (at(100, 0.0), at(70, 0.1), at(40, 0.2), at(10, 3.0))

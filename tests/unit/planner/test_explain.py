@@ -183,19 +183,19 @@ def test_the_minimum_adds_up(graph: Graph) -> None:
 def test_other_budgets_are_in_order(graph: Graph, share: float) -> None:
     planned = half_way(graph, share)
     found = with_other_budgets(explain(graph, planned), graph, planned, time_limit=0.01)
-    budgets = [each.budget_bytes for each in found.other_budgets]
+    budgets = [each.step_budget_bytes for each in found.other_budgets]
     assert budgets == sorted(set(budgets), reverse=True)
-    assert planned.budget_bytes in budgets
+    assert planned.step_budget_bytes in budgets
     extra = [each.extra_seconds for each in found.other_budgets if each.extra_seconds is not None]
     assert all(more <= less + 1e-9 for more, less in pairwise(extra))
     bounds = [each.lower_bound_seconds for each in found.other_budgets]
     proven = [each for each in bounds if each is not None]
     assert proven == sorted(proven)
     for each in found.other_budgets:
-        assert (each.status == "infeasible") == (each.budget_bytes < found.minimum.bytes)
+        assert (each.status == "infeasible") == (each.step_budget_bytes < found.minimum.bytes)
         if each.extra_seconds is not None:
             assert each.peak_bytes is not None
-            assert each.peak_bytes <= each.budget_bytes
+            assert each.peak_bytes <= each.step_budget_bytes
             assert each.lower_bound_seconds is not None
             assert each.lower_bound_seconds <= each.extra_seconds + 1e-9
 
@@ -248,7 +248,7 @@ def test_a_budget_that_cannot_be_met_is_explained_by_the_minimum() -> None:
     assert (explained.planned, explained.status) == (False, "infeasible")
     assert sum(part.bytes for part in explained.minimum.parts) == explained.minimum.bytes
     found = with_other_budgets(explained, graph, impossible, time_limit=0.05).other_budgets
-    assert found[-1].budget_bytes == explained.minimum.bytes
+    assert found[-1].step_budget_bytes == explained.minimum.bytes
     assert all(each.status != "infeasible" for each in found)
 
 

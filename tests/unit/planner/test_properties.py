@@ -25,13 +25,13 @@ def check(graph: Graph, answer: Plan) -> None:
     assert answer.base_seconds == pytest.approx(graph.base_seconds)
     if answer.status == "infeasible":
         assert answer.sequence == ()
-        assert answer.budget_bytes < answer.minimum_budget_bytes
+        assert answer.step_budget_bytes < answer.minimum_budget_bytes
         return
     reference.assert_legal(graph, answer)
     assert answer.peak_bytes == reference.peak(graph, answer.sequence)
     assert answer.seconds == pytest.approx(reference.seconds(graph, answer.sequence))
     assert answer.peak_bytes >= answer.minimum_budget_bytes
-    assert answer.fits == (answer.peak_bytes <= answer.budget_bytes)
+    assert answer.fits == (answer.peak_bytes <= answer.step_budget_bytes)
 
 
 @property_test(

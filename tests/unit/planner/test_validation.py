@@ -55,12 +55,12 @@ MUTATIONS: dict[str, tuple[Callable[[Plan], Plan], int | None]] = {
     "wrong_seconds": (lambda p: change(p, seconds=p.seconds * (1 + 1e-6)), -1),
     "wrong_base_peak": (lambda p: change(p, base_peak_bytes=p.base_peak_bytes + 8), -1),
     "wrong_base_seconds": (lambda p: change(p, base_seconds=float("nan")), -1),
-    "over_budget": (lambda p: change(p, budget_bytes=p.peak_bytes - 1), -1),
+    "over_budget": (lambda p: change(p, step_budget_bytes=p.peak_bytes - 1), -1),
     "within_budget": (lambda p: change(p, status="not_found"), -1),
     "not_optimal": (lambda p: change(p, status="optimal", lower_bound_seconds=0.0), -1),
     "bound_above_time": (lambda p: change(p, lower_bound_seconds=p.extra_seconds + 1), -1),
     "not_infeasible": (lambda p: change(p, status="infeasible"), 0),
-    "below_minimum": (lambda p: change(p, minimum_budget_bytes=p.budget_bytes + 1), -1),
+    "below_minimum": (lambda p: change(p, minimum_budget_bytes=p.step_budget_bytes + 1), -1),
     "segment_count": (lambda p: change(p, segment_starts=p.segment_starts[:1]), 1),
     "segment_starts": (lambda p: change(p, segment_starts=(1, p.segment_starts[1])), 0),
     "first_run_segment": (
@@ -132,5 +132,5 @@ def test_infeasibility_must_be_shown() -> None:
     assert answer.status == "infeasible"
     validate(graph, answer)
     with pytest.raises(Illegal) as caught:
-        validate(graph, change(answer, budget_bytes=100))
+        validate(graph, change(answer, step_budget_bytes=100))
     assert caught.value.reason == "not_infeasible"

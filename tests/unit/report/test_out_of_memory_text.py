@@ -84,7 +84,9 @@ def test_snapshot() -> None:
 
 @pytest.mark.parametrize(("budget", "useless"), [(39, True), (40, True), (41, False)])
 def test_ran_under_a_budget(budget: int, useless: bool) -> None:
-    text = summary(broken_off(minimum_budget_bytes=40 * MIB), "ab" * 32, budget_bytes=budget * MIB)
+    text = summary(
+        broken_off(minimum_budget_bytes=40 * MIB), "ab" * 32, process_budget_bytes=budget * MIB
+    )
     assert ("a smaller batch can" in text) == useless
     assert ("fastsa run --budget" in text) != useless
 

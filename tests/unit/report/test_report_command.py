@@ -106,7 +106,7 @@ def test_the_curve_is_the_stored_one(fastsa: Fastsa, stored: Stored, tmp_path: P
     fastsa("report", stored.profile_id, "-o", "x.html")
     bound, plans, *_ = figures((tmp_path / "x.html").read_text("utf-8"))["curve"]["data"]
     resident = stored.profile.resident_beside_graph
-    assert plans["x"] == [resident + plan.budget_bytes for plan in stored.curve.plans]
+    assert plans["x"] == [resident + plan.step_budget_bytes for plan in stored.curve.plans]
     assert all(low <= high + 1e-9 for low, high in zip(bound["y"], plans["y"], strict=True))  # type: ignore[call-overload]
 
 

@@ -25,7 +25,7 @@ def decision(**more: Any) -> Decision:
         "graph": GRAPH,
         "device": builders.DEVICE,
         "versions": {},
-        "budget_bytes": 120 * MIB,
+        "process_budget_bytes": 120 * MIB,
         "resident_bytes": 20 * MIB,
         "unplanned_peak_bytes": 200 * MIB,
         "unplanned_step_seconds": 1.0,

@@ -29,7 +29,7 @@ def key_of(graph: Graph) -> PlanKey:
 
 KEY = key_of(GRAPH)
 PLAN = builders.plan(GRAPH)
-IMPROVE = Worth("improve", KEY, PLAN.budget_bytes)
+IMPROVE = Worth("improve", KEY, PLAN.step_budget_bytes)
 CURVE = Worth("curve", KEY, 0)
 
 
@@ -51,7 +51,7 @@ def use(store: Store, graph: Graph = GRAPH, key: PlanKey = KEY, created: str | N
 def do(store: Store, worth: Worth | None, *, found: str | None = None, why: str = "") -> Request:
     """What the daemon does with it."""
     assert worth is not None
-    store.requests.put(worth.kind, worth.key, worth.budget_bytes, anew=True)
+    store.requests.put(worth.kind, worth.key, worth.step_budget_bytes, anew=True)
     taken = store.requests.claim(60, ("plan", "improve", "curve"))
     assert taken is not None
     if why:
@@ -148,7 +148,7 @@ def test_a_curve_that_is_there(store: Store) -> None:
 
 def test_what_waits_is_not_asked_for_again(store: Store) -> None:
     use(store)
-    store.requests.put("improve", KEY, PLAN.budget_bytes)
+    store.requests.put("improve", KEY, PLAN.step_budget_bytes)
     store.requests.put("curve", KEY, 0)
     age(store, 2, "requests")
     assert store.agenda.next() is None

@@ -73,9 +73,9 @@ class Place:
         name = f"{number}-{hashlib.sha256(data).hexdigest()}"
         (folder / name).write_bytes(integrity.pack(data))
 
-    def fetch(self, budget_bytes: int = 1 << 60, graph: Graph = GRAPH) -> list[Plan]:
+    def fetch(self, step_budget_bytes: int = 1 << 60, graph: Graph = GRAPH) -> list[Plan]:
         """What a store has once it has asked."""
-        self.shared().fetch_plans(self.store, graph, KEY, budget_bytes)
+        self.shared().fetch_plans(self.store, graph, KEY, step_budget_bytes)
         return [self.store.plan(row.id) for row in self.store.list_items("plan")]
 
 
@@ -128,9 +128,9 @@ class TestThereAndBack:
         """Every budget was searched: the closest is what would be found for this one."""
         made = planned(0.6)
         place.push(made, in_curve=True)
-        budget = made.budget_bytes + 100
+        budget = made.step_budget_bytes + 100
         (found,) = place.fetch(budget)
-        assert found.budget_bytes == budget
+        assert found.step_budget_bytes == budget
 
     def test_all_at_once(self, place: Place, tmp_path: Path) -> None:
         place.store.add_graph(GRAPH, CAPTURED)
@@ -222,9 +222,9 @@ class TestLies:
 
     def test_a_smaller_peak(self, place: Place) -> None:
         """It says that it fits; it is stored with the peak that it has, or not at all."""
-        made = replace(BASE, peak_bytes=1, budget_bytes=1)
+        made = replace(BASE, peak_bytes=1, step_budget_bytes=1)
         place.write(SharedPlan(KEY, made))
-        assert place.fetch(budget_bytes=10) == []
+        assert place.fetch(step_budget_bytes=10) == []
 
     def test_a_graph_of_another_region(self, place: Place) -> None:
         place.write(SharedGraph(GRAPH, "d" * 64))

@@ -118,7 +118,7 @@ def test_how_it_ended_is_kept(path: Path) -> None:
             turn.plan_id = "cd" * 32
         with pytest.raises(ZeroDivisionError), PlanLease(store, KEY, 2000, 1):
             raise ZeroDivisionError("no")
-        ended = {each.budget_bytes: each for each in store.requests.latest()}
+        ended = {each.step_budget_bytes: each for each in store.requests.latest()}
     assert (ended[1000].state, ended[1000].plan) == ("planned", "cd" * 32)
     assert (ended[2000].state, ended[2000].reason) == ("failed", "ZeroDivisionError: no")
 

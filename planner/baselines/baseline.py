@@ -1,4 +1,4 @@
-"""What a rival is: a function from a graph, a budget and an effort to an order."""
+"""What a baseline is: a function from a graph, a budget and an effort to an order."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class Effort(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A rival's answer: its order (None: it has none), and whether none of its kind is faster."""
+    """A baseline's order (None: it has none), and whether none of its kind is faster."""
 
     order: _core.Order | None
     proven: bool = False
 
 
 class Find(Protocol):
-    """The function `find` of a rival's module."""
+    """The function `find` of a baseline's module."""
 
     def __call__(self, graph: Graph, budget_bytes: int, effort: Effort) -> Found:
-        """The order the rival chooses; nobody but the caller checks that it fits."""
+        """The order the baseline chooses; nobody but the caller checks that it fits."""

@@ -1,4 +1,4 @@
-"""The ranks' board: notes of any size, the first claim counts, and waiting ends."""
+"""The ranks' store: notes of any size, the first claim counts, and waiting ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HANG_SECONDS = 120.0
 
 
 class TestBoard:
-    def boards(self) -> list[RankStore]:
+    def stores(self) -> list[RankStore]:
         store = dist.HashStore()
         return [RankStore(store, "test", rank=rank, ranks=2) for rank in range(2)]
 
@@ -35,24 +35,24 @@ class TestBoard:
         assert left.read("note") == note
 
     def test_the_first_claim_counts(self) -> None:
-        left, right = self.boards()
+        left, right = self.stores()
         assert [left.claim("verdict", "left"), right.claim("verdict", "right")] == ["left"] * 2
 
     def test_one_of_many_claims_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         threads = RankThreads(8, monkeypatch)
         for note in range(20):
             claims = threads.on_all(
-                lambda rank, note=note: threads.boards[rank].claim(f"{note}", f"{rank}")  # type: ignore[misc]
+                lambda rank, note=note: threads.stores[rank].claim(f"{note}", f"{rank}")  # type: ignore[misc]
             )
             assert len(set(map(str, claims))) == 1
 
     def test_each_counts_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         threads = RankThreads(8, monkeypatch)
-        counts = threads.on_all(lambda rank: threads.boards[rank].count("accepted"))
+        counts = threads.on_all(lambda rank: threads.stores[rank].count("accepted"))
         assert {*counts} == set(range(1, 9))
 
     def test_waiting_ends(self) -> None:
-        left, right = self.boards()
+        left, right = self.stores()
         assert left.wait("never", seconds=0.2) is None
         assert left.wait("never", seconds=0) is None
         right.put("at last", b"")
@@ -60,8 +60,8 @@ class TestBoard:
 
     def test_who_waits_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         threads = RankThreads(2, monkeypatch)
-        waiting = threads.start(0, lambda: threads.boards[0].wait("note", seconds=HANG_SECONDS))
-        threads.boards[1].put("note", b"")
+        waiting = threads.start(0, lambda: threads.stores[0].wait("note", seconds=HANG_SECONDS))
+        threads.stores[1].put("note", b"")
         assert waiting.result(HANG_SECONDS) == "note"
 
     def test_jobs_do_not_read_each_others_notes(self) -> None:

@@ -1,13 +1,13 @@
-#include "core/floor.h"
+#include "core/minimum_budget.h"
 
 #include <vector>
 
 namespace fastsa {
 namespace {
 
-class FloorFinder {
+class MinimumBudgetFinder {
  public:
-  explicit FloorFinder(const Graph& graph)
+  explicit MinimumBudgetFinder(const Graph& graph)
       : graph_(graph), pinned_(static_cast<std::size_t>(graph.segments()) + 1, 0) {
     for (OpId op = 0; op < graph.ops(); ++op) {
       // An output's last production decides since when it stays: the only one there can be ...
@@ -20,14 +20,14 @@ class FloorFinder {
     for (std::size_t s = 1; s < pinned_.size(); ++s) pinned_[s] += pinned_[s - 1];
   }
 
-  Floor find() const {
-    Floor floor;
+  MinimumBudget find() const {
+    MinimumBudget minimum;
     for (OpId op = 0; op < graph_.ops(); ++op) {
       const Bytes bytes = while_running(op);
-      if (floor.op == kNoOp || bytes > floor.bytes) floor = {bytes, op};
+      if (minimum.op == kNoOp || bytes > minimum.bytes) minimum = {bytes, op};
     }
-    const Floor end = at_the_end();
-    return end.bytes > floor.bytes ? end : floor;
+    const MinimumBudget end = at_the_end();
+    return end.bytes > minimum.bytes ? end : minimum;
   }
 
  private:
@@ -45,10 +45,10 @@ class FloorFinder {
 
   // When the last op of all runs, every output is there; which op is last is for the plan to
   // choose.
-  Floor at_the_end() const {
+  MinimumBudget at_the_end() const {
     if (graph_.ops() == 0) return {};
     const SegmentId segment = graph_.segment(graph_.ops() - 1);
-    Floor least;
+    MinimumBudget least;
     for (OpId op = 0; op < graph_.ops(); ++op) {
       if (graph_.last_segment(op) < segment) continue;
       const Bytes bytes = beside_outputs(op);
@@ -72,6 +72,6 @@ class FloorFinder {
 
 }  // namespace
 
-Floor budget_floor(const Graph& graph) { return FloorFinder(graph).find(); }
+MinimumBudget minimum_budget(const Graph& graph) { return MinimumBudgetFinder(graph).find(); }
 
 }  // namespace fastsa

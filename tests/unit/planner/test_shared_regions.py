@@ -59,7 +59,7 @@ class Builder:
                 made.append(self.op(read, size, fixed=fixed, seconds=seconds))
             kept.append((hidden, made))
             hidden = made[-1]
-        self.segments.append(Segment("outside", len(calls)))
+        self.segments.append(Segment("eager", len(calls)))
         self.names.append("")
         gradient = self.op([made[-1]], 8, fixed=True)
         for region in reversed(range(len(calls))):

@@ -10,7 +10,7 @@ import click
 _failed = False
 
 
-def tell(line: str) -> None:
+def write_stderr(line: str) -> None:
     """Say a line on stderr; without a word if stderr is full or closed."""
     global _failed
     try:
@@ -19,7 +19,7 @@ def tell(line: str) -> None:
         _failed = True
 
 
-def settle() -> None:
+def discard_stderr() -> None:
     """To be called at the end: the interpreter's last flush would make what failed an exit code."""
     if _failed and sys.stderr is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -1,4 +1,4 @@
-"""Meetings of ranks: one plan for all or none for anybody, whatever one of them does."""
+"""Agreements of ranks: one plan for all or none for anybody, whatever one of them does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def decision_on(graph: Graph) -> Decision:
         graph=graph,
         device=builders.DEVICE,
         versions={},
-        budget_bytes=found.peak_bytes,
+        process_budget_bytes=found.peak_bytes,
         resident_bytes=0,
         unplanned_peak_bytes=found.peak_bytes,
         unplanned_step_seconds=1.0,
@@ -78,18 +78,18 @@ class Job:
         graph: Graph = GRAPH,
         decide: Callable[[Needs], Decision] | None = None,
         prepare: Callable[[], object] = lambda: None,
-        share: tuple[int, int | None] = (0, None),
+        report: tuple[int, int | None] = (0, None),
     ) -> Decision:
         """In a rank's thread: what it does at a region."""
         if decide is None:
             decide = not_asked if rank else self.decide
-        with self.ranks[rank].meeting() as met:
-            found = met.decision(graph, lambda name: RankReport(name, *share), decide)
+        with self.ranks[rank].agreement() as met:
+            found = met.decision(graph, lambda name: RankReport(name, *report), decide)
             prepare()
         return found
 
     def all_meet(self, **how: object) -> list[Decision | BaseException]:
-        """What comes of a meeting; each of `how` is a function of the rank."""
+        """What comes of an agreement; each of `how` is a function of the rank."""
         return self.threads.on_all(
             lambda rank: self.meet(rank, **{name: of(rank) for name, of in how.items()})  # type: ignore[operator, arg-type]
         )
@@ -113,12 +113,12 @@ def why(outcome: object) -> str:
 def refused(outcomes: list[Decision | BaseException], by: int) -> str:
     """The one reason why nobody has a plan; the rank that refuses is the one that says so."""
     (reason,) = {why(outcome) for outcome in outcomes}
-    told = [isinstance(each, Disagreement) and each.is_told for each in outcomes]
+    told = [isinstance(each, Disagreement) and each.is_reported for each in outcomes]
     assert told == [rank != by for rank in range(len(outcomes))]
     return reason
 
 
-class TestFirstStep:
+class TestFirstAgreement:
     @any_ranks
     def test_all_take_the_plan_of_rank_0(self, job: Job) -> None:
         for regions in (1, 2):  # the second one is met after the first
@@ -127,7 +127,7 @@ class TestFirstStep:
 
     @any_ranks
     def test_the_plan_suits_the_fullest(self, job: Job) -> None:
-        job.all_meet(share=lambda rank: (100 + 10 * rank, None if rank == 1 else 1000 - rank))
+        job.all_meet(report=lambda rank: (100 + 10 * rank, None if rank == 1 else 1000 - rank))
         last = job.threads.count - 1
         free = min(1000 - rank for rank in range(job.threads.count) if rank != 1)
         assert job.needs == [Needs(10 * last, free)]
@@ -207,7 +207,7 @@ class TestFirstStep:
         for rank in (1, 0):  # nobody waits for anybody
             with pytest.raises(Disagreement) as again:
                 job.threads.on(rank, lambda rank=rank: job.meet(rank))  # type: ignore[misc]
-            assert (again.value.message, again.value.is_told) == (first, True)
+            assert (again.value.message, again.value.is_reported) == (first, True)
 
 
 class TestAbsent:
@@ -220,7 +220,7 @@ class TestAbsent:
             for rank in range(1, last)
         ]
         for rank in range(1, last):
-            assert job.threads.boards[0].wait(f"region 0/share/{rank}", seconds=HANG_SECONDS)
+            assert job.threads.stores[0].wait(f"region 0/report/{rank}", seconds=HANG_SECONDS)
         begun = job.threads.start(0, lambda: job.meet(0))
         errors = [each.exception(HANG_SECONDS) for each in (begun, *others)]
         expected = f"rank {last} did not come to this part of the model within {SOON:g} s"
@@ -235,10 +235,10 @@ class TestAbsent:
         expected = f"rank 0 did not come to this part of the model within {SOON:g} s"
         with pytest.raises(Disagreement, match=expected) as seen:
             job.threads.on(1, lambda: job.meet(1))
-        assert not seen.value.is_told
+        assert not seen.value.is_reported
         with pytest.raises(Disagreement, match=expected) as seen:
             job.threads.on(0, lambda: job.meet(0))
-        assert seen.value.is_told
+        assert seen.value.is_reported
 
     @any_ranks
     def test_one_will_not_come_and_says_so(self, job: Job) -> None:
@@ -256,7 +256,7 @@ class TestAbsent:
     def test_who_has_met_the_others_leaves_without_a_word(self, job: Job) -> None:
         job.all_meet()
         job.threads.on(1, lambda: job.ranks[1].leave("its script has ended"))
-        assert not job.threads.boards[0].has("absent/1")
+        assert not job.threads.stores[0].has("absent/1")
 
     @two_ranks
     def test_no_plan_comes(self, job: Job) -> None:
@@ -269,7 +269,7 @@ class TestAbsent:
             return DECISION
 
         planning = job.threads.start(0, lambda: job.meet(0, decide=decide))
-        assert job.threads.boards[1].wait("region 0/share/0", seconds=HANG_SECONDS)
+        assert job.threads.stores[1].wait("region 0/report/0", seconds=HANG_SECONDS)
         expected = f"no plan came within {6 * SOON:g} s"
         with pytest.raises(Disagreement, match=expected):
             job.threads.on(1, lambda: job.meet(1))
@@ -291,10 +291,10 @@ class TestAbsent:
             for rank in range(1, last + 1)
         ]
         for rank in range(1, last + 1):
-            assert job.threads.boards[0].wait(f"region 0/share/{rank}", seconds=HANG_SECONDS)
+            assert job.threads.stores[0].wait(f"region 0/report/{rank}", seconds=HANG_SECONDS)
         with pytest.raises(Disagreement, match="not all ranks have answered in time") as seen:
             job.threads.on(0, lambda: job.meet(0))
-        assert not seen.value.is_told
+        assert not seen.value.is_reported
         given_up.set()
         for each in started:
             assert why(each.exception(HANG_SECONDS)) == "not all ranks have answered in time"
@@ -378,15 +378,15 @@ class TestStoreIsGone:
         server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         client = dist.TCPStore("127.0.0.1", server.port, wait_for_workers=False)
         threads = RankThreads(2, monkeypatch)
-        threads.boards[1] = RankStore(client, "test", rank=1, ranks=2)
-        assert not threads.boards[1].has("anything")
+        threads.stores[1] = RankStore(client, "test", rank=1, ranks=2)
+        assert not threads.stores[1].has("anything")
         del server
         return Job(threads)
 
     def test_unplanned(self, job: Job) -> None:
         with pytest.raises(Disagreement, match="rank 1: Dist") as seen:
             job.threads.on(1, lambda: job.meet(1))
-        assert not seen.value.is_told
+        assert not seen.value.is_reported
 
     def test_what_else_it_is_for_raises_nothing(self, job: Job) -> None:
         assert job.threads.on(1, lambda: job.ranks[1].is_first_to_say("a warning"))

@@ -5,11 +5,11 @@
 
 namespace fastsa {
 
-struct Floor {
+struct MinimumBudget {
   Bytes bytes = 0;
   OpId op = kNoOp;  // the op that sets it
 };
 
-Floor budget_floor(const Graph& graph);
+MinimumBudget minimum_budget(const Graph& graph);
 
 }  // namespace fastsa
