@@ -95,12 +95,13 @@ test-seconds: native ## Run everything, and write down what each test takes and 
 	@$(PYTEST) -m "" --record-seconds tests/seconds.json
 	@$(BIN)/python docs/make_testing.py
 
-lint: setup ## Check style and types: ruff, mypy, clang-format
+lint: setup ## Check style, types and news fragments: ruff, mypy, clang-format, towncrier
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --num-workers $(JOBS)
 	@$(BIN)/mypy examples $(wildcard benchmarks/*.py)
 	@$(if $(CPP_FILES),$(BIN)/clang-format --dry-run -Werror $(CPP_FILES))
+	$(call quietly,Checking the news fragments,$(BIN)/towncrier build --draft --version next)
 
 format: setup ## Format all code
 	@$(BIN)/ruff check --quiet --fix-only .

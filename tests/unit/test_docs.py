@@ -48,3 +48,21 @@ def test_the_stores_tables_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> No
 
     written = (ROOT / "docs" / "store_schema.md").read_text(encoding="utf-8")
     assert written == document(), "run python docs/make_store_schema.py"
+
+
+def test_the_examples_of_extending_apply() -> None:
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    patches = re.findall(r"```diff\n(.*?)```", page, re.DOTALL)
+    changes = [
+        each for patch in patches for each in re.split(r"^(?=--- )", patch, flags=re.M) if each
+    ]
+    for change in changes:
+        header, *hunks = re.split(r"^@@.*\n", change, flags=re.M)
+        name = header.splitlines()[0].removeprefix("--- a/")
+        if name == "--- /dev/null":
+            continue
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for hunk in hunks:
+            before = "".join(line[1:] for line in hunk.splitlines(keepends=True) if line[0] != "+")
+            assert before in text, f"{name}: make the patch in docs/extending.md anew:\n{hunk}"
+    assert len(patches) == 4
