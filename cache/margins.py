@@ -11,10 +11,17 @@ from fastsa.records.margin import Margin
 
 
 class MarginTable(StoreTable):
-    """bytes that are kept free of plans which take more than predicted."""
+    """The margins of a store: bytes kept free of plans which take more than predicted."""
 
     def set_margin(self, margin: Margin) -> None:
-        """Keep so many bytes free of a graph's plans on a device; with none, forget it."""
+        """Keep bytes free of a graph's plans on a device, in place of what was kept before.
+
+        Args:
+            margin: Graph, device and bytes; with 0 bytes the margin is forgotten.
+
+        Raises:
+            BadInput: It cannot be stored.
+        """
         record = records.margin_record(margin, integrity.encode(margin))
 
         def work(connection: sqlite3.Connection) -> None:
@@ -26,7 +33,15 @@ class MarginTable(StoreTable):
         self._write(work)
 
     def margin(self, graph_hash: str, device: str) -> Margin | None:
-        """What is kept free of a graph's plans on a device; a damaged row is none."""
+        """Read what is kept free of a graph's plans on a device; a damaged row is none.
+
+        Args:
+            graph_hash: The graph's hash.
+            device: The device's name.
+
+        Returns:
+            The margin, or None if nothing is kept free.
+        """
         where = "graph = ? AND device = ?"
         intact = self._intact("margin", Margin, where, [bare(graph_hash), device], [])
         return next((margin for _, margin in intact), None)

@@ -31,18 +31,39 @@ class StoredPlan(msgspec.Struct, frozen=True):
 
 
 class PlanTable(StoreTable):
-    """by what they were made for."""
+    """The plans of a store, by what they were made for."""
 
     def add_plan(self, plan: Plan, key: PlanKey) -> str:
-        """Store a plan for `key`. Raises BadInput if it is a plan of another graph."""
+        """Store a plan.
+
+        Args:
+            plan: The plan to store. Whether it is legal is not checked.
+            key: What it was made for.
+
+        Returns:
+            The plan's id, the hash of key and document.
+
+        Raises:
+            BadInput: It is of another graph than the key, or cannot be stored.
+        """
         return self.add_plans([plan], key)[0]
 
     def add_plans(
         self, plans: Sequence[Plan], key: PlanKey, curve_id: str | None = None
     ) -> tuple[str, ...]:
-        """Store plans for `key`, all or none of them, as those of a curve if `curve_id` is given.
+        """Store several plans for one key, all or none of them.
 
-        Raises like `add_plan`.
+        Args:
+            plans: The plans to store. Whether they are legal is not checked.
+            key: What they were made for.
+            curve_id: Id of the curve they are the points of; None: of none, but a plan that is
+                stored in a curve stays in it.
+
+        Returns:
+            The plans' ids, in the same order.
+
+        Raises:
+            BadInput: One is of another graph than the key, or cannot be stored.
         """
         rows = [_plan_row(plan, key, curve_id) for plan in plans]
 
@@ -54,11 +75,33 @@ class PlanTable(StoreTable):
         return tuple(str(row["id"]) for row in rows)
 
     def plan(self, plan_id: str) -> Plan:
-        """A stored plan. Raises BadInput if there is none; a damaged one is StoreUnusable."""
+        """Read a stored plan.
+
+        Args:
+            plan_id: The plan's id.
+
+        Returns:
+            The plan.
+
+        Raises:
+            BadInput: There is none.
+            StoreUnusable: It is damaged.
+        """
         return self.stored_plan(plan_id).plan
 
     def stored_plan(self, plan_id: str) -> StoredPlan:
-        """A stored plan with its key. Raises like `plan`."""
+        """Read a stored plan with its key.
+
+        Args:
+            plan_id: The plan's id.
+
+        Returns:
+            The plan with its id, key, time and curve.
+
+        Raises:
+            BadInput: There is none.
+            StoreUnusable: It is damaged.
+        """
         return _stored_plan(*self._one("plan", Plan, plan_id))
 
     def find_plan(
@@ -69,10 +112,16 @@ class PlanTable(StoreTable):
         *,
         counts: bool = True,
     ) -> StoredPlan | None:
-        """The fastest plan for `key` whose peak fits `step_budget_bytes`; of equals, the lower.
+        """Find the fastest plan for a key whose peak fits; of equals, the one of the lower peak.
 
-        Bytes are the step's own, like a plan's. A plan that is not `usable` is passed over.
-        `counts`: whether it counts as a lookup.
+        Args:
+            key: What the plan has to be for.
+            step_budget_bytes: For the step's own values; what is resident comes on top.
+            usable: A plan for which it returns False is passed over; None passes over none.
+            counts: Whether it counts as a lookup: `plan.hit`, or `plan.miss` with the reason.
+
+        Returns:
+            The plan, whatever budget it was made for, or None.
         """
         digest = key.digest()
         where = """key = ? AND peak_bytes <= ? AND status IN ('optimal', 'feasible')
@@ -89,9 +138,16 @@ class PlanTable(StoreTable):
         return None
 
     def has_curve(self, key: PlanKey, step_budget_bytes: int, base_seconds: float) -> bool:
-        """Whether a curve for `key` has a plan with a peak of at most `step_budget_bytes`.
+        """Tell whether a curve for a key has a plan that fits.
 
-        Of a graph that was measured again since, only the curve of the same `base_seconds` counts.
+        Args:
+            key: What the curve has to be for.
+            step_budget_bytes: For the step's own values; what is resident comes on top.
+            base_seconds: The unplanned time of the graph: a curve from before the graph was
+                measured again has another one and does not count.
+
+        Returns:
+            Whether such a curve has a plan with a peak of at most `step_budget_bytes`.
         """
         sql = """SELECT 1 FROM plans WHERE key = ? AND peak_bytes <= ? AND base_seconds = ?
                  AND curve IS NOT NULL AND status IN ('optimal', 'feasible') LIMIT 1"""
@@ -99,7 +155,15 @@ class PlanTable(StoreTable):
         return bool(self._connection.rows(sql, key.digest(), local, base_seconds))
 
     def latest_curve(self, graph_hash: str, device: str) -> tuple[Plan, ...]:
-        """The plans of the latest curve of a graph on a device, the highest budget first."""
+        """Read the latest curve of a graph on a device.
+
+        Args:
+            graph_hash: The graph's hash.
+            device: The device's name.
+
+        Returns:
+            Its plans, the highest budget first, without damaged ones; empty if there is no curve.
+        """
         where = """curve = (SELECT curve FROM plans WHERE graph = ? AND device = ?
                    AND curve IS NOT NULL ORDER BY number DESC LIMIT 1)
                    ORDER BY step_budget_bytes DESC"""

@@ -30,10 +30,21 @@ class ProfileSummary(msgspec.Struct, frozen=True):
 
 
 class ProfileTable(StoreTable):
-    """what a real step did, with its allocations and graphs."""
+    """The profiles of a store: what real steps did, with their allocations and graphs."""
 
     def add_profile(self, profile: Profile) -> str:
-        """Store a profile, its allocations, and the graph of its step or of each region."""
+        """Store a profile, its allocations, the graph of its step and those of regions beside it.
+
+        Args:
+            profile: The profile to store.
+
+        Returns:
+            The profile's id.
+
+        Raises:
+            BadInput: It cannot be stored: a number is not finite or out of range, a graph makes no
+                sense, or the document is larger than 1 GiB.
+        """
         data = integrity.encode(profile)
         in_step = () if profile.step is None else region_names(profile.step)
         regions = [
@@ -66,11 +77,30 @@ class ProfileTable(StoreTable):
         return str(record["id"])
 
     def profile(self, profile_id: str) -> Profile:
-        """A stored profile. Raises BadInput if there is none; a damaged one is StoreUnusable."""
+        """Read a stored profile.
+
+        Args:
+            profile_id: The profile's id.
+
+        Returns:
+            The profile.
+
+        Raises:
+            BadInput: There is none.
+            StoreUnusable: It is damaged.
+        """
         return self._one("profile", Profile, profile_id)[1]
 
     def measured_profile(self, captured_hash: str, device: str) -> ProfileSummary | None:
-        """The latest profile on `device` of a model with this captured graph."""
+        """Find the latest profile on a device of a model with this captured graph.
+
+        Args:
+            captured_hash: Hash of a region's graph as capture alone sees it.
+            device: The device's name.
+
+        Returns:
+            A summary, or None if there is no such profile.
+        """
         sql = """
             SELECT id, profiles.created, model, shape, profiles.device, profiles.resident_bytes,
                    peak_bytes, step_seconds
@@ -82,7 +112,14 @@ class ProfileTable(StoreTable):
         return msgspec.convert(dict(rows[0]), ProfileSummary) if rows else None
 
     def profile_of(self, graph_hash: str) -> str | None:
-        """The id of the latest profile with this graph."""
+        """Find the latest profile with this graph.
+
+        Args:
+            graph_hash: Hash of the measured graph of a step or a region.
+
+        Returns:
+            The profile's id, or None if there is none.
+        """
         sql = """SELECT id FROM graphs JOIN profiles ON profiles.number = graphs.profile
                  WHERE hash = ? ORDER BY profiles.number DESC LIMIT 1"""
         rows = self._connection.rows(sql, bare(graph_hash))

@@ -24,7 +24,11 @@ T = TypeVar("T")
 
 
 class StoreTable:
-    """What all tables have in common. Every method may raise StoreUnusable."""
+    """What all tables have in common. Every method may raise StoreUnusable.
+
+    Args:
+        connection: To the store's file.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -36,7 +40,11 @@ class StoreTable:
         return self._connection.path
 
     def count(self, event: str) -> None:
-        """Count an event, as `counters` tells it."""
+        """Count an event for `counters`; it is written later if somebody else is writing now.
+
+        Args:
+            event: Its name, such as `plan.hit`.
+        """
         self._counts[event] += 1
         self._write_counts(wait=0.0)
 

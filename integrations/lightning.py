@@ -13,7 +13,11 @@ PREFIX = "fastsa/"
 
 
 class FastsaCallback(Callback):
-    """Logs the peak, step time and budget of the planned job, as the module's own `log` does."""
+    """Logs the peak, step time and budget of the planned job, as the module's own `log` does.
+
+    It only reports (`lightning.pytorch.Callback`). If logging fails, it issues one FastsaWarning
+    and logs no more; the training goes on.
+    """
 
     def __init__(self) -> None:
         self._failed = False
@@ -21,7 +25,14 @@ class FastsaCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *ignored: Any, **more: Any
     ) -> None:
-        """A batch is done: log what is known, at the pace the Trainer logs."""
+        """Log what is known when a batch has ended, at the pace the Trainer logs.
+
+        Args:
+            trainer: The Trainer that calls.
+            pl_module: The module whose `log_dict` is called.
+            *ignored: What Lightning passes besides.
+            **more: The same by name.
+        """
         if self._failed:
             return
         try:

@@ -6,10 +6,16 @@ from fastsa.runtime.status import status
 
 
 def metrics(prefix: str) -> dict[str, float]:
-    """What is known now, by name; empty while nothing is planned. Never raises.
+    """Return what is known of the planned job now, by name. Never raises.
 
     `<prefix>planned` is 1 once the plan is final and 0 while it may still be replaced; the others
-    are bytes of the whole process and seconds of a step. What has not been measured is left out.
+    are bytes of the whole process on the device and seconds of a step, as in `Status`.
+
+    Args:
+        prefix: What each name begins with.
+
+    Returns:
+        The numbers; what has not been measured is left out, and all while nothing is planned.
     """
     try:
         found = status()

@@ -14,13 +14,21 @@ PREFIX = "fastsa_"
 class FastsaCallback(TrainerCallback):
     """Adds the peak, step time and budget of the planned job to what the Trainer logs.
 
-    Given as `Trainer(..., callbacks=[FastsaCallback()])` they are in `state.log_history` and in
-    what is printed. The Trainer calls its reporters (TensorBoard, W&B) before the callbacks it is
-    given: `FastsaCallback().attach(trainer)` puts it ahead of them.
+    It only reports (`transformers.TrainerCallback`). Given as
+    `Trainer(..., callbacks=[FastsaCallback()])` its numbers are in `state.log_history` and in what
+    is printed. The Trainer calls its reporters (TensorBoard, W&B) before the callbacks it is given:
+    `FastsaCallback().attach(trainer)` puts it ahead of them.
     """
 
     def attach(self, trainer: Any) -> FastsaCallback:
-        """Become the first callback of a Trainer."""
+        """Become the first callback of a Trainer.
+
+        Args:
+            trainer: A `transformers.Trainer`.
+
+        Returns:
+            This callback.
+        """
         trainer.callback_handler.callbacks.insert(0, self)
         return self
 
@@ -32,7 +40,15 @@ class FastsaCallback(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **ignored: Any,
     ) -> None:
-        """Something is logged: add to it. The history has a copy of its own."""
+        """Add what is known to something that is logged, and to its copy in the history.
+
+        Args:
+            args: Not used.
+            state: The last entry of its `log_history` is extended.
+            control: Not used.
+            logs: What is being logged; it is extended in place.
+            **ignored: What the Trainer passes besides.
+        """
         found = metrics(PREFIX)
         if logs is not None:
             logs.update(found)

@@ -32,10 +32,19 @@ class Curve(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     Each plan fits its budget. From one to the next the budget falls, and neither the extra time
     nor its lower bound does. The first is the unplanned order; the last, of the lowest budget for
-    which a plan was found, may be above `minimum_budget_bytes`, below which none exists. Bytes are
-    the step's own.
-    `complete` says that every budget was searched: a curve that was cut short may have its points
-    far apart.
+    which a plan was found, may be above `minimum_budget_bytes`. Bytes are the step's own, without
+    what is resident.
+
+    Attributes:
+        schema: Name and version of the format.
+        graph: The graph's hash (`sha256:...`).
+        complete: Whether every budget was searched. A curve that was cut short may have its points
+            far apart.
+        base_peak_bytes: The peak of the unplanned order.
+        base_seconds: The time of the unplanned order.
+        minimum_budget_bytes: No plan exists below this budget.
+        minimum_budget_op: Id of the op that sets the minimum.
+        plans: The points.
     """
 
     schema: Literal["fastsa.curve/1"] = "fastsa.curve/1"
@@ -67,25 +76,56 @@ class Curve(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return deepest if depth(deepest) > 0 else None
 
     def encode(self) -> bytes:
-        """The curve as a JSON document."""
+        """Return the curve as a JSON document in UTF-8."""
         return msgspec.json.encode(self)
 
     def id(self) -> str:
-        """sha256 (hex) of the document."""
+        """Return the sha256 of the document, in hexadecimal."""
         return hashlib.sha256(self.encode()).hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write a curve file, compressed if `path` ends in `.gz`; never half a file."""
+        """Write a curve file, whole or not at all.
+
+        Args:
+            path: The file; it is compressed if the name ends in `.gz`.
+
+        Raises:
+            FastsaError: The file cannot be written.
+        """
         files.write(path, self.encode())
 
 
 def decode(data: bytes, where: str = "curve") -> Curve:
-    """Read a curve document. Raises BadInput; what its plans claim is for the validator."""
-    return files.decode(data, Curve, where)
+    """Read a curve document. Checks its types; what its plans claim is for `validate`.
+
+    Args:
+        data: The JSON document.
+        where: What error messages call the document.
+
+    Returns:
+        The curve.
+
+    Raises:
+        BadInput: The document is no curve; the message names the place and the reason.
+    """
+    found = files.decode(data, Curve, where)
+    if not found.plans:
+        raise BadInput(f"{where}: a curve without plans", hint="make it anew with fastsa curve")
+    return found
 
 
 def read(path: Path) -> Curve:
-    """Read a curve file (`.json` or `.json.gz`). Raises BadInput."""
+    """Read a curve file, as `decode` reads a document.
+
+    Args:
+        path: A `.json` or `.json.gz` file of up to 1 GiB, decompressed.
+
+    Returns:
+        The curve.
+
+    Raises:
+        BadInput: The file cannot be read or is no curve.
+    """
     return decode(files.read(path), str(path))
 
 
@@ -100,7 +140,24 @@ def curve(
     cancel: Cancel | None = None,
     on_progress: OnProgress | None = None,
 ) -> Curve:
-    """`solve_curve` with its options by name: see SearchOptions."""
+    """Find plans at several budgets: `solve_curve` with its options by name.
+
+    Args:
+        graph: The graph of the step.
+        points: How many budgets at most, 4 to 1000.
+        time_limit: Seconds for all budgets together; None: until `iterations` are done.
+        iterations: Of annealing, for each search; None: until the time is up.
+        seed: Of the random generator, 0 to 2^64-1.
+        threads: Searches side by side, 1 to 1024.
+        cancel: When it is set, the search ends with the points so far.
+        on_progress: Called at most ten times a second; what it raises ends the search.
+
+    Returns:
+        The curve. `Curve.complete` is False if the time or `cancel` cut it short.
+
+    Raises:
+        BadInput: As `solve_curve`.
+    """
     options = SearchOptions(
         time_limit=time_limit, iterations=iterations, seed=seed, threads=threads
     )
@@ -115,15 +172,20 @@ def solve_curve(
     cancel: Cancel | None = None,
     on_progress: OnProgress | None = None,
 ) -> Curve:
-    """Plans at several budgets, from the unplanned peak to the lowest that is reached.
+    """Find plans at several budgets, from the unplanned peak to the lowest that is reached.
 
     Args:
-        graph: Of the step.
-        options: The time limit is for all of it; iterations are per search.
-        points: How many budgets at most, FEWEST_POINTS to MOST_POINTS.
+        graph: The graph of the step.
+        options: How to search. The time limit is for all budgets together; iterations are for each
+            search. The algorithm must be one of the core's: a baseline starts from no plan.
+        points: How many budgets at most, 4 to 1000.
         cancel: When it is set, the search ends with the points so far.
-        on_progress: Told of the search going on, with the elapsed time and the fraction of the
-            whole.
+        on_progress: Called at most ten times a second with the progress of the search going on,
+            its `elapsed_seconds` and `fraction` those of the whole; what it raises ends the
+            search.
+
+    Returns:
+        The curve. `Curve.complete` is False if the time or `cancel` cut it short.
 
     Raises:
         BadInput: The arguments make no sense.

@@ -48,8 +48,18 @@ class Op(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A step's ops in a legal order, sorted by segment, and the storages between them.
 
-    `outputs` live from their last production to the end of the step; `resident_bytes` are alive
-    all the time and are not part of any plan's peak.
+    The format is `fastsa.graph/1` of docs/formats.md. Ids are positions: the first op is 0.
+
+    Attributes:
+        schema: Name and version of the format.
+        name: What people call the graph.
+        resident_bytes: What is alive all the time; it is not part of any plan's peak.
+        segments: Contiguous stretches of execution, in the order they run.
+        values: Storages.
+        ops: Operations, in the order of the unplanned step.
+        outputs: Ids of the values that live from their last production to the end of the step.
+        device: Where the seconds come from.
+        producer: The versions that made the graph; in a step's graph `regions` as well.
     """
 
     schema: Literal["fastsa.graph/1"]
@@ -64,11 +74,11 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
     @property
     def base_seconds(self) -> float:
-        """Seconds of the step when nothing is recomputed."""
+        """The time in seconds of the step when nothing is recomputed: the sum over all ops."""
         return float(sum(op.seconds for op in self.ops))
 
     def canonical(self) -> bytes:
-        """All that decides which plans are legal and what they weigh: no seconds, no names."""
+        """Return what decides which plans are legal and what they weigh: no seconds, no names."""
         return msgspec.json.encode(
             [
                 [segment.region for segment in self.segments],
@@ -89,22 +99,37 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         )
 
     def hash(self) -> str:
-        """`sha256:` of the canonical form: the key of this graph's plans."""
+        """Return the sha256 of the canonical form (`sha256:...`): the key of this graph's plans."""
         return "sha256:" + hashlib.sha256(self.canonical()).hexdigest()
 
     def encode(self) -> bytes:
-        """The graph as a JSON document."""
+        """Return the graph as a JSON document in UTF-8."""
         return msgspec.json.encode(self)
 
     def write(self, path: Path) -> None:
-        """Write a graph file, compressed if `path` ends in `.gz`; never half a file."""
+        """Write a graph file, whole or not at all.
+
+        Args:
+            path: The file; it is compressed if the name ends in `.gz`.
+
+        Raises:
+            FastsaError: The file cannot be written.
+        """
         files.write(path, self.encode())
 
 
 def decode(data: bytes, where: str = "graph") -> Graph:
     """Read a graph document and check that it makes sense.
 
-    Raises BadInput naming the place in the document and the reason.
+    Args:
+        data: The JSON document.
+        where: What error messages call the document.
+
+    Returns:
+        The graph; `check` has accepted it.
+
+    Raises:
+        BadInput: The document is no graph; the message names the place and the reason.
     """
     graph = files.decode(data, Graph, where)
     check(graph, where)
@@ -112,14 +137,29 @@ def decode(data: bytes, where: str = "graph") -> Graph:
 
 
 def read(path: Path) -> Graph:
-    """Read a graph file (`.json` or `.json.gz`). Raises BadInput."""
+    """Read a graph file, as `decode` reads a document.
+
+    Args:
+        path: A `.json` or `.json.gz` file of up to 1 GiB, decompressed.
+
+    Returns:
+        The graph; `check` has accepted it.
+
+    Raises:
+        BadInput: The file cannot be read or is no graph.
+    """
     return decode(files.read(path), str(path))
 
 
 def check(graph: Graph, where: str = "graph") -> None:
     """Check that ids are positions, numbers are in range and the listed order is legal.
 
-    Raises BadInput naming the place and the reason.
+    Args:
+        graph: The graph to check.
+        where: What error messages call the graph.
+
+    Raises:
+        BadInput: It makes no sense; the message names the place and the reason.
     """
     _Check(graph, where).run()
 

@@ -24,7 +24,7 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
         iterations: Of annealing; None: until the time is up. With `iterations` on one thread, and
             time enough, the answer depends on the seed alone.
         seed: Of the random generator, 0 to 2^64-1.
-        threads: Searches side by side.
+        threads: Searches side by side, 1 to 1024.
         algorithm: One of ALGORITHMS or of `fastsa.planner.baselines.BASELINES`.
     """
 
@@ -60,7 +60,14 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise BadInput(f"{self.threads} threads", hint=f"give 1 to {MAX_THREADS}")
 
     def share(self, of_time: float) -> SearchOptions:
-        """The same with a share of the time; iterations are per search and stay."""
+        """Take a share of the time limit; iterations are per search and stay.
+
+        Args:
+            of_time: The share, 0 to 1.
+
+        Returns:
+            The options of the part; the same ones if there is no time limit.
+        """
         if self.time_limit is None:
             return self
         return msgspec.structs.replace(self, time_limit=of_time * self.time_limit)

@@ -26,8 +26,27 @@ class Planner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Op ids in the order to run them; an op listed again is recomputed there.
 
-    Bytes are those of the step's own values, without the graph's resident bytes.
-    `lower_bound_seconds` bounds the *extra* time of any legal plan within the budget.
+    The format is `fastsa.plan/1` of docs/formats.md, the memory model too. Bytes are those of the
+    step's own values, without the graph's resident bytes.
+
+    Attributes:
+        schema: Name and version of the format.
+        graph: The graph's hash (`sha256:...`).
+        status: `optimal`: the extra time meets the lower bound. `feasible`: within the budget.
+            `not_found`: no plan within the budget was found in time, and this is the one with the
+            lowest peak. `infeasible`: no plan can meet the budget; the sequence is empty.
+        step_budget_bytes: The budget (`budget_bytes` in the document).
+        sequence: Op ids.
+        segment_starts: Position in the sequence where each segment starts.
+        peak_bytes: The peak of this order.
+        seconds: The time of this order.
+        base_peak_bytes: The peak of the unplanned order.
+        base_seconds: The time of the unplanned order.
+        lower_bound_seconds: No legal plan within the budget takes less *extra* time.
+        lower_bound_assumes: What the bound assumes, in words.
+        minimum_budget_bytes: No plan exists below this budget.
+        minimum_budget_op: Id of the op that sets the minimum.
+        planner: Who made the plan, and with what effort.
     """
 
     schema: Literal["fastsa.plan/1"]
@@ -48,28 +67,59 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def fits(self) -> bool:
-        """Whether this is a legal plan within its budget."""
+        """Whether this is a legal plan within its budget, by its status; `validate` checks that."""
         return self.status in ("optimal", "feasible")
 
     @property
     def extra_seconds(self) -> float:
-        """Seconds of recomputation this plan adds to the unplanned step."""
+        """Seconds of recomputation this plan adds to the unplanned step.
+
+        Without a sequence (`infeasible`) the number is `-base_seconds` and means nothing.
+        """
         return self.seconds - self.base_seconds
 
     def encode(self) -> bytes:
-        """The plan as a JSON document."""
+        """Return the plan as a JSON document in UTF-8."""
         return msgspec.json.encode(self)
 
     def write(self, path: Path) -> None:
-        """Write a plan file, compressed if `path` ends in `.gz`; never half a file."""
+        """Write a plan file, whole or not at all.
+
+        Args:
+            path: The file; it is compressed if the name ends in `.gz`.
+
+        Raises:
+            FastsaError: The file cannot be written.
+        """
         files.write(path, self.encode())
 
 
 def decode(data: bytes, where: str = "plan") -> Plan:
-    """Read a plan document. Raises BadInput; whether the plan is legal is the validator's word."""
+    """Read a plan document. Checks its types; whether the plan is legal is for `validate`.
+
+    Args:
+        data: The JSON document.
+        where: What error messages call the document.
+
+    Returns:
+        The plan.
+
+    Raises:
+        BadInput: The document is no plan; the message names the place and the reason.
+    """
     return files.decode(data, Plan, where)
 
 
 def read(path: Path) -> Plan:
-    """Read a plan file (`.json` or `.json.gz`). Raises BadInput."""
+    """Read a plan file, as `decode` reads a document.
+
+    Args:
+        path: A `.json` or `.json.gz` file of up to 1 GiB, decompressed.
+
+    Returns:
+        The plan.
+
+    Raises:
+        BadInput: The file cannot be read or is no plan.
+    """
     return decode(files.read(path), str(path))

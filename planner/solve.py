@@ -26,7 +26,27 @@ def plan(
     cancel: Cancel | None = None,
     on_progress: OnProgress | None = None,
 ) -> Plan:
-    """`solve` with its options by name: see SearchOptions."""
+    """Find the fastest plan of a graph within a budget: `solve` with its options by name.
+
+    Args:
+        graph: The graph of the step.
+        budget_bytes: For the step's own values; what is resident comes on top.
+        time_limit: Seconds; None: until `iterations` are done.
+        iterations: Of annealing; None: until the time is up.
+        seed: Of the random generator, 0 to 2^64-1.
+        threads: Searches side by side, 1 to 1024.
+        algorithm: One of `options.ALGORITHMS` or of `baselines.BASELINES`.
+        warm_start: A plan of the same graph to start from.
+        cancel: When it is set, the search ends with the best plan so far.
+        on_progress: Called at most ten times a second; what it raises ends the search.
+
+    Returns:
+        The plan, checked by the validator. A budget that cannot be met, or was not met in time, is
+        an answer too: see `Plan.status`.
+
+    Raises:
+        BadInput: As `solve`.
+    """
     options = SearchOptions(
         time_limit=time_limit,
         iterations=iterations,
@@ -53,28 +73,31 @@ def solve(
     cancel: Cancel | None = None,
     on_progress: OnProgress | None = None,
 ) -> Plan:
-    """The fastest plan found whose peak fits.
+    """Find the fastest plan of a graph within a budget.
 
     A step that calls one captured region several times gets one order for all its calls (see
-    `shared_regions`), without progress, always by `fastsa`; `options.iterations` is then for each
-    of its searches. A baseline of `fastsa.planner.baselines` searches for the time limit and
-    reports no progress; its module says what of `seed`, `threads` and `cancel` its solver heeds.
+    `shared_regions`). That search is always by `fastsa`, reports no progress, and takes
+    `options.iterations` for each of its parts. A baseline of `fastsa.planner.baselines` searches
+    for the time limit and reports no progress; its module says what of `seed`, `threads` and
+    `cancel` its solver heeds. The core's own algorithms go back to FastSA (NeurIPS 2023):
+    docs/planner.md tells how they search.
 
     Args:
-        graph: Of the step.
+        graph: The graph of the step.
         budget_bytes: For the step's own values; what is resident comes on top.
         options: How to search.
-        warm_start: A plan of the same graph to start from.
+        warm_start: A plan of the same graph to start from; one without a sequence is ignored.
         cancel: When it is set, the search ends with the best plan so far.
         on_progress: Called at most ten times a second; what it raises ends the search.
 
     Returns:
-        The plan. A budget that cannot be met, or was not met in time, is an answer too: see
-        `Plan.status`.
+        The plan, checked by the validator. A budget that cannot be met, or was not met in time, is
+        an answer too: see `Plan.status`.
 
     Raises:
-        BadInput: The arguments make no sense, or a baseline is not installed, or the graph is too
-            large for it.
+        BadInput: The arguments make no sense (a plan of another graph; iterations or a plan to
+            start from for a baseline), or a baseline is not installed, or the graph is too large
+            for it.
     """
     check_budget(budget_bytes)
     options.check()

@@ -31,7 +31,19 @@ class Illegal(IllegalPlan):
 
 
 def validate(graph: Graph, plan: Plan) -> None:
-    """Check legality, the memory model's peak, the seconds and the status. Raises IllegalPlan."""
+    """Check a plan: that it is legal, its peak by the memory model, its seconds and its status.
+
+    `lower_bound_seconds` and `minimum_budget_bytes` are only compared with the plan's other
+    numbers: the proof behind them is the planner's, and so is that of `infeasible`.
+
+    Args:
+        graph: The graph that the plan must be of.
+        plan: The plan to check.
+
+    Raises:
+        BadInput: The graph makes no sense.
+        IllegalPlan: The plan is not what it claims to be: an `Illegal` with reason and position.
+    """
     if plan.graph != graph.hash():
         raise Illegal("wrong_graph", -1, f"the plan is of graph {plan.graph}, not {graph.hash()}")
     try:
@@ -43,7 +55,16 @@ def validate(graph: Graph, plan: Plan) -> None:
 
 
 def validate_order(graph: Graph, order: Order) -> None:
-    """Check that an order is legal for a graph, whatever it weighs. Raises IllegalPlan."""
+    """Check that an order is legal for a graph, whatever it weighs.
+
+    Args:
+        graph: The graph that the order must be of.
+        order: The order to check.
+
+    Raises:
+        BadInput: The graph makes no sense.
+        IllegalPlan: The order is not legal: an `Illegal` with reason and position.
+    """
     try:
         sequence = _core.Order(order.sequence, order.segment_starts)
     except TypeError as error:

@@ -21,19 +21,26 @@ _jobs: dict[Settings, Job] = {}
 def backend(
     gm: fx.GraphModule, example_inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None
 ) -> Any:
-    """The `torch.compile` backend, found by its entry point.
+    """Compile a graph for training under a memory budget: the backend `fastsa` of `torch.compile`.
+
+    torch finds it by its entry point `torch_dynamo_backends` and calls it for each traced graph;
+    it wraps what is raised here in `BackendCompilerFailed`. With FASTSA_DISABLE in the environment,
+    or with a setting of the config that makes no sense, the graph trains unplanned.
 
     Args:
         gm: A graph that Dynamo has traced.
-        example_inputs: Of the graph.
-        options: See Settings.
+        example_inputs: Inputs of the graph.
+        options: `budget` (bytes, "40GiB", "50%" of the unplanned peak, or "auto") is required
+            unless the config has one. The others are `time_limit` and `rank_timeout` (seconds),
+            `threads`, `seed`, `best_effort` and `store`: see `fastsa.runtime.settings.Settings`.
 
     Returns:
         What runs in place of the graph.
 
     Raises:
         BadInput: An option makes no sense.
-        InfeasibleBudget: No plan can meet the budget.
+        InfeasibleBudget: No plan can meet the budget, or none was found in the time given. Not in
+            mid-training: there the graph trains unplanned, with a warning.
     """
     if disabled():
         return compile_region(Region(), gm, example_inputs)

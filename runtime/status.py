@@ -14,9 +14,25 @@ from fastsa.runtime.step_measurement import StepMeasurement
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The plan that trains now, predicted against measured.
 
-    Bytes are the whole process's on the device. What has not been measured yet is None: the peak
-    until the third step has ended, the seconds (a median) for some steps more. While `state` is
-    `provisional`, the plan will be replaced as soon as the whole step is known.
+    Bytes are the whole process's on the device, seconds are of one step. What has not been
+    measured yet is None: the peak until the third step under this plan has ended, the seconds for
+    some steps more.
+
+    Attributes:
+        state: `provisional` if the plan will be replaced as soon as the whole step is known.
+        plan: The plan's id in the store; None if it is not stored.
+        plan_origin: Whether the plan was found in the store or made by this job.
+        process_budget_bytes: The budget.
+        fits: Whether a plan within the budget was found.
+        resident_bytes: What is alive when the forward begins.
+        unplanned_peak_bytes: The peak without a plan: measured if there is a profile, else
+            predicted.
+        predicted_peak_bytes: The peak under the plan.
+        measured_peak_bytes: The peak of the recorded step under the plan; None for as long as the
+            script uses `torch.profiler` itself.
+        predicted_step_seconds: The time of a step under the plan.
+        measured_step_seconds: The median of the undisturbed steps under the plan.
+        steps: How many steps have begun under fastsa.
     """
 
     state: Literal["planned", "provisional"]
@@ -34,7 +50,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, decision: Decision, check: StepMeasurement | None) -> Status:
-        """Of the decision that predicts the peak, and of the steps so far."""
+        """Make the status of a job.
+
+        Args:
+            decision: The decision that predicts the step's peak.
+            check: The measurement of the steps so far; None if no step has been watched.
+
+        Returns:
+            The status; what `check` has not measured is None.
+        """
         return cls(
             state="provisional" if decision.is_provisional else "planned",
             plan=decision.plan_id,
@@ -68,9 +92,13 @@ _jobs: list[Planned] = []
 
 
 def status() -> Status | None:
-    """What is known of the planned job of this process; None if nothing is planned in it.
+    """Report what is known of the planned job of this process.
 
-    Of several (two `torch.compile` with different options), the one that was planned last.
+    Of several jobs (two `torch.compile` with different options) it reports the one that got its
+    first plan last. The jobs of a parent process do not count after a fork.
+
+    Returns:
+        The status; None if nothing is planned in this process.
     """
     known = (job.status() for job in reversed(_jobs) if job.process == os.getpid())
     return next((each for each in known if each is not None), None)

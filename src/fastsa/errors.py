@@ -8,7 +8,15 @@ from contextlib import suppress
 
 
 class FastsaError(Exception):
-    """Something a user can act on: `message` says what and why, `hint` what to do about it."""
+    """Base of the errors that fastsa raises on purpose: a user can act on each.
+
+    Args:
+        message: What happened and why; an attribute too.
+        hint: What to do about it; an attribute too.
+
+    Attributes:
+        exit_code: Exit code of a command that ends with this error.
+    """
 
     exit_code = 1
 
@@ -28,7 +36,7 @@ class BadInput(FastsaError):
 
 
 class IllegalPlan(FastsaError):
-    """A plan that the validator refuses; `hint` says what to do with it."""
+    """A plan that the validator refuses or that is not of the model; see `hint` for what to do."""
 
 
 class InfeasibleBudget(FastsaError):

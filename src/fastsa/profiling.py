@@ -23,7 +23,10 @@ HINT = "see docs/profiler.md for what can be recorded"
 
 
 class Profiled:
-    """What was recorded, for people. Raises FastsaError where there is nothing."""
+    """The record of a stretch of training, for people; `profile_step` returns one.
+
+    Every member raises FastsaError while nothing is recorded.
+    """
 
     def __init__(self) -> None:
         self._profile: Profile | None = None
@@ -31,20 +34,33 @@ class Profiled:
 
     @property
     def profile(self) -> Profile:
-        """All that was recorded."""
+        """The whole record; its bytes are those of the process on the device.
+
+        Raises:
+            FastsaError: Nothing was recorded; the message says why.
+        """
         if self._profile is None:
             raise FastsaError(f"nothing was recorded: {self._shortfall}", hint=HINT)
         return self._profile
 
     @property
     def peak(self) -> int:
-        """The highest number of bytes alive at a time, measured: the process's on the device."""
+        """The measured peak in bytes: the most that the process had alive at a time on the device.
+
+        Raises:
+            FastsaError: Nothing was recorded.
+        """
         return self.profile.peak_bytes
 
     def report(self, html: Path | str | None = None) -> None:
-        """Print what `fastsa show` prints of a stored profile, or write a page to the file `html`.
+        """Print the profile as `fastsa show` does, or write it as an HTML page.
 
-        A page needs the extra `plots`. Raises BadInput if it cannot be written.
+        Args:
+            html: File of the page, as `fastsa report` writes it; None prints to stdout.
+
+        Raises:
+            BadInput: The page's folder does not exist, or plotly (extra `plots`) is not installed.
+            FastsaError: Nothing was recorded, or the page cannot be written.
         """
         if html is not None:
             from fastsa.report.html import document
@@ -57,7 +73,19 @@ class Profiled:
         terminal.show(profile_text.render(profile.summarize(self.profile.id(), self.profile)))
 
     def save(self, store: Path | None = None) -> str:
-        """Keep the profile in a store, by default the user's, for every command. Returns its id."""
+        """Add the profile to a store, where every command finds it.
+
+        Args:
+            store: File of the store; None is the user's, see `Store.open`.
+
+        Returns:
+            The profile's id: the sha256 of its document, in hexadecimal.
+
+        Raises:
+            BadInput: The profile cannot be stored: a number is not finite, or it is too large.
+            FastsaError: Nothing was recorded.
+            StoreUnusable: The store cannot be opened or written.
+        """
         from fastsa.cache.store import Store
 
         with Store.open(store) as opened:
@@ -67,8 +95,13 @@ class Profiled:
 class Session(Profiled):
     """Records everything from the beginning of a `with` block to its end; made by `profile`.
 
-    If the block raises, what happened until then is recorded, and the exception passes through. If
-    nothing can be recorded there is one FastsaWarning.
+    If the block raises, the session keeps what happened until then, and the exception passes
+    through. If nothing can be recorded, there is one FastsaWarning, and the block runs all the
+    same.
+
+    Args:
+        models: Modules that give allocations their names.
+        device: The device whose allocations are recorded.
     """
 
     def __init__(self, models: Iterable[nn.Module], device: torch.device) -> None:
@@ -80,6 +113,7 @@ class Session(Profiled):
         self._hooks = ExitStack()
 
     def __enter__(self) -> Session:
+        """Start recording; issue a FastsaWarning if somebody else is using torch's profiler."""
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
         import fastsa.profiler.assembly  # noqa: F401  an import would be in the recording
@@ -88,7 +122,7 @@ class Session(Profiled):
 
         try:
             self._recording = Recording(self._device, self._roots)
-        except FastsaError as error:
+        except Exception as error:  # noqa: BLE001  a failure of ours must not stop the program
             self._failed(error)
             return self
         self._hooks.enter_context(RootCalls(self._root_called))
@@ -98,6 +132,7 @@ class Session(Profiled):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Stop recording and read the result; an exception of the block passes through."""
         self._hooks.close()
         recording, self._recording = self._recording, None
         if recording is None:
@@ -170,19 +205,39 @@ def profile(*models: nn.Module, device: torch.device | str | None = None) -> Ses
         print(p.peak)
         p.report()
 
-    `models` give allocations the names of their modules; models the block trains are found without.
-    `device` is where the memory is, by default the current CUDA device if CUDA is in use, else the
-    CPU. There is no graph to plan in the result: `profile_step` makes one.
+    The result has no graph to plan: `profile_step` makes one. The recording uses
+    `torch.profiler`, of which a process can run only one at a time.
+
+    Args:
+        *models: Modules that give allocations their names. Models that the block trains are
+            found without being named.
+        device: Where the memory is; None is the current CUDA device if CUDA is initialized, else
+            the CPU.
+
+    Returns:
+        The context manager; it has the results when the block has ended.
     """
     return Session(models, _device(device))
 
 
 def profile_step(step: Callable[[], object]) -> Profiled:
-    """Profile a training step: what `fastsa-profile` does for a script. Calls `step` six times.
+    """Profile a training step as `fastsa-profile` does for a script: calls `step` six times.
 
-    The first call is a warm-up, two are timed, one is recorded, and in two the models that `step`
-    trains are captured as graphs and measured op by op. They train on as usual meanwhile. What
-    `step` raises passes through.
+    Call 1 warms up; it is recorded as well, in case there is no other. Calls 2 and 3 are timed.
+    Call 4 is recorded. Call 5 captures the models that `step` trains as graphs and measures each
+    op alone. Call 6 records the memory between the captured graphs. Every call trains the models.
+    Calls 5 and 6 run as torch's compiled graph: under autocast their last bits may differ from
+    eager. A later call with other input shapes than the first is neither recorded nor captured.
+
+    Args:
+        step: One training step: forward, backward, optimizer. What it raises passes through.
+
+    Returns:
+        What was recorded; `profile.missing` says what is not there and why.
+
+    Raises:
+        FastsaError: Nothing was recorded, for example because `step` called no module with
+            parameters in training mode.
     """
     from fastsa.profiler.recorder import Recorder
     from fastsa.profiler.stages import Stage

@@ -233,3 +233,10 @@ def test_the_knee_is_where_the_line_bends() -> None:
     assert msgspec.structs.replace(found, plans=bent).knee == bent[2]
     straight = (at(100, 0.0), at(60, 1.0), at(20, 2.0))
     assert msgspec.structs.replace(found, plans=straight).knee is None
+
+
+def test_a_curve_without_plans_is_refused() -> None:
+    found = curve(chain(4), points=2, iterations=10, time_limit=None)
+    empty = msgspec.structs.replace(found, plans=())
+    with pytest.raises(BadInput, match="a curve without plans"):
+        curves.decode(empty.encode())
