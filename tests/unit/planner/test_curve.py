@@ -236,7 +236,7 @@ def test_the_knee_is_where_the_line_bends() -> None:
 
 
 def test_a_curve_without_plans_is_refused() -> None:
-    found = curve(chain(4), points=2, iterations=10, time_limit=None)
+    found = curve(chain(4), points=4, iterations=10, time_limit=None)
     empty = msgspec.structs.replace(found, plans=())
     with pytest.raises(BadInput, match="a curve without plans"):
         curves.decode(empty.encode())
