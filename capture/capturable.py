@@ -7,6 +7,7 @@ import sys
 import torch
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import OptimizedModule
+from torch.nn.parameter import is_lazy
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
@@ -26,11 +27,28 @@ def obstacle(module: nn.Module, arguments: object) -> str | None:
         return "the script has patched torch.nn.Module"
     if sys.getprofile() is not None or sys.gettrace() is not None:
         return "the script traces its own Python"
+    around = surroundings()
+    if around is not None:
+        return around
     if any(not isinstance(mode, DeviceContext) for mode in _function_modes()):
         return "the model is called under a mode of the script's own"
     with alone() as is_alone:
         # What other threads run would be captured too, or behave as if it were.
         return None if is_alone else "other threads are at work"
+
+
+def surroundings() -> str | None:
+    """Why a model should run as it is where it is called now; None if nothing is in the way."""
+    if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+        return "it is called under saved_tensors_hooks, which would see what a plan saves"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "it is called inside a transform of torch.func"
+    return None
+
+
+def has_lazy_parameters(module: nn.Module) -> bool:
+    """Whether a module makes some of its parameters in its first forward."""
+    return any(map(is_lazy, (*nn.Module.parameters(module), *nn.Module.buffers(module))))
 
 
 def is_untraceable(argument: object) -> bool:

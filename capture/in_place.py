@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,7 @@ from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.external_utils import wrap_inline
 
+from fastsa.capture.faithful import unnoticed
 from fastsa.capture.region import region_run_count
 from fastsa.instrumentation.interruption import Interruption
 
@@ -40,16 +42,27 @@ class _InPlace:
     def __init__(
         self, module: nn.Module, backend: Callable[..., Any], own: Any, failed: Failed
     ) -> None:
+        self._module = module
+        # Code that the script itself compiles is told so in the plain script, too.
+        self._tracing: Callable[[], AbstractContextManager[None]] = (
+            nullcontext if own is not None else unnoticed
+        )
+        self._backend = backend
+        self._global_hooks = _global_hooks()
         self._compiled = torch.compile(traceable(module), backend=backend)
         self._plain = own if own is not None else module._call_impl
         self._failed = failed
         self._state: _RandomState | None = _random_state()  # for the first call
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not (torch.is_grad_enabled() and self._module.training):
+            return self._plain(*args, **kwargs)  # nothing to plan: evaluation is never traced
+        if _global_hooks() != self._global_hooks:
+            self._compile_again()
         state, self._state = self._state, None
         earlier = region_run_count()
         try:
-            with _quiet:
+            with _quiet, self._tracing():
                 return self._compiled(*args, **kwargs)
         except Interruption as interruption:
             raise interruption.error from None
@@ -64,6 +77,27 @@ class _InPlace:
             return self._failed(failure, lambda: self._plain(*args, **kwargs))
         finally:
             del failure  # its traceback has this frame, and the frame the batch
+
+    def _compile_again(self) -> None:
+        """For global hooks that came or went: the tracer notices them one call too late."""
+        self._global_hooks = _global_hooks()
+        # Another backend: the tracer keeps what it compiled by backend.
+        self._compiled = torch.compile(
+            traceable(self._module), backend=lambda gm, inputs: self._backend(gm, inputs)
+        )
+
+
+def _global_hooks() -> tuple[tuple[int, ...], ...]:
+    """The ids of the hooks that run for every module."""
+    return tuple(
+        tuple(hooks)
+        for hooks in (
+            nn.modules.module._global_forward_hooks,
+            nn.modules.module._global_forward_pre_hooks,
+            nn.modules.module._global_backward_hooks,
+            nn.modules.module._global_backward_pre_hooks,
+        )
+    )
 
 
 class _Quiet(logging.Filter):

@@ -216,6 +216,16 @@ def _ignores_statistics(reader: fx.Node) -> bool:
     return training is not None and reader.args[training] is True
 
 
+def is_effect(node: fx.Node) -> bool:
+    """Whether an op returns nothing: an assertion, as `F.one_hot` makes of its classes."""
+    target = node.target
+    return isinstance(target, torch._ops.OpOverload) and not target._schema.returns
+
+
+def _is_read(node: fx.Node) -> bool:
+    return any(user.target is not operator.getitem or _is_read(user) for user in node.users)
+
+
 def device_of(joint: fx.GraphModule) -> torch.device:
     """The device most of a graph's bytes live on."""
     weight: dict[torch.device, int] = {}
@@ -284,6 +294,7 @@ class _Builder:
         self.readers: dict[int, list[_Draft]] = {}  # mutated storage -> ops that read it
         self.writer: dict[int, _Draft] = {}  # mutated storage -> the op that wrote it last
         self.last_random: _Draft | None = None
+        self.last_effect: _Draft | None = None
 
     def build(self, name: str, device_name: str) -> Capture:
         drafts = self.drafts()
@@ -359,7 +370,7 @@ class _Builder:
         return found
 
     def draft(self, node: fx.Node, segment: int) -> _Draft:
-        if not tensors(node) and not mutated_arguments(node):
+        if not tensors(node) and not mutated_arguments(node) and not is_effect(node):
             raise CaptureFailed(
                 f"op {node.target} has no tensor to plan by", hint="the region runs unplanned"
             )
@@ -390,6 +401,10 @@ class _Builder:
             if self.last_random is not None:
                 self.token(self.last_random, draft)
             self.last_random = draft
+        if is_effect(node):
+            if self.last_effect is not None:
+                self.token(self.last_effect, draft)
+            self.last_effect = draft
         written = {storage_key(t) for a in mutated_arguments(node) for t in tensors(a)}
         for key in written:
             for reader in self.readers.pop(key, ()):
@@ -410,8 +425,8 @@ class _Builder:
             return False
         if self.device.type == "cuda" and str(target.overloadpacket) in NOT_REPEATABLE_ON_CUDA:
             return False
-        if is_random(node) and node.kwargs.get("generator") is not None:
-            return False
+        if is_random(node) and (node.kwargs.get("generator") is not None or not _is_read(node)):
+            return False  # an unread draw is there for the generator, which a repeat leaves alone
         if node.is_impure(impure_random=False):
             return False
         read = {storage_key(t) for a in node.all_input_nodes for t in tensors(a)}

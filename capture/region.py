@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from torch import fx
@@ -11,12 +12,13 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._functorch.partitioners import default_partition
 from torch._guards import CompileContext, TracingContext
+from torch.fx._lazy_graph_module import _LazyGraphModule
 from torch.fx.graph import _BoxedCodeGen
 
+from fastsa.capture.faithful import Boxed, faithful, own_draws, run_backward
 from fastsa.capture.tangents import Tangents, write_down
 from fastsa.errors import warn
 
-Boxed = Callable[[list[Any]], Sequence[Any]]
 Modules = tuple[fx.GraphModule, fx.GraphModule]
 Part = Literal["forward", "backward", "inference"]
 
@@ -38,7 +40,7 @@ class Region:
 
     def partition(self, joint: fx.GraphModule, num_fwd_outputs: int) -> Modules:
         """Split the joint graph. The base class does what torch does when nothing is planned."""
-        return default_partition(joint, (), num_fwd_outputs=num_fwd_outputs)
+        return own_draws(*default_partition(joint, (), num_fwd_outputs=num_fwd_outputs))
 
     def backward_compiled(self, module: fx.GraphModule) -> None:
         """The backward's graph, traced or out of torch's cache, is about to become a function."""
@@ -67,7 +69,8 @@ def code(region: Region, module: fx.GraphModule, part: Part) -> Boxed:
     if part == "forward":
         return _reported(boxed(module), _forward_begins(region), region.forward_ended)
     region.backward_compiled(module)
-    return _reported(boxed(module), _backward_begins(region), region.backward_ended)
+    backward = partial(run_backward, module, boxed(module))
+    return _reported(backward, _backward_begins(region), region.backward_ended)
 
 
 def _forward_begins(region: Region) -> Hook:
@@ -121,7 +124,8 @@ def compile_region(
         partition_fn=partition,
         keep_inference_input_mutations=True,
     )
-    return compiler(gm, example_inputs)
+    with faithful():
+        return compiler(gm, example_inputs)
 
 
 def _donate_nothing() -> None:
@@ -170,6 +174,8 @@ def boxed(module: fx.GraphModule) -> Boxed:
     """
     module.graph.set_codegen(_BoxedCodeGen())
     module.recompile()
+    # One that is lazy makes its forward in its first call, which the script's global hooks see.
+    _LazyGraphModule.force_recompile(module)
     forward = module.forward
 
     def run(arguments: list[Any]) -> Sequence[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -104,12 +105,20 @@ OnBackward = Callable[[tuple[torch.Tensor, ...], bool], None]
 class BackwardCalls:
     """While entered, `on_backward` sees every `torch.autograd.backward` and `torch.autograd.grad`.
 
-    `on_end` is called when a `backward` has run. What the program lays over ours stays.
+    `on_end` is called when a `backward` has run, and each runs inside `around`. What the program
+    lays over ours stays.
     """
 
-    def __init__(self, on_backward: OnBackward, on_end: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        on_backward: OnBackward,
+        on_end: Callable[[], None] = lambda: None,
+        *,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._on_backward = on_backward
         self._on_end = on_end
+        self._around = around
         self._originals = (torch.autograd.backward, torch.autograd.grad)
         self._ours = (self._backward(), self._grad())
 
@@ -123,7 +132,8 @@ class BackwardCalls:
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             roots = (tensors,) if isinstance(tensors, torch.Tensor) else tuple(tensors)
             self._on_backward(roots, bool(kwargs.get("create_graph") or args[2:3] == (True,)))
-            result = original(roots, *args, **kwargs)
+            with self._around():
+                result = original(roots, *args, **kwargs)
             self._on_end()
             return result
 
@@ -135,7 +145,8 @@ class BackwardCalls:
         def grad(outputs: Any, *args: Any, **kwargs: Any) -> Any:
             if kwargs.get("create_graph") or args[3:4] == (True,):
                 self._on_backward((), True)
-            return original(outputs, *args, **kwargs)
+            with self._around():
+                return original(outputs, *args, **kwargs)
 
         return grad
 
@@ -151,3 +162,4 @@ class BackwardCalls:
             torch.autograd.grad = self._originals[1]
         self._on_backward = lambda tensors, creates_graph: None
         self._on_end = lambda: None
+        self._around = nullcontext

@@ -32,7 +32,8 @@ from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.fx._graph_pickler import GraphPickler, Options
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from fastsa.capture.region import Boxed, Part, Region, code
+from fastsa.capture.faithful import Boxed
+from fastsa.capture.region import Part, Region, code
 from fastsa.capture.tangents import tangent
 from fastsa.runtime.accumulate import accumulate
 from fastsa.version import __version__

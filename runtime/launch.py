@@ -7,23 +7,27 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch._dynamo import config as dynamo_config
 from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.exc import TorchDynamoException
 
-from fastsa.capture.capturable import is_untraceable
+from fastsa.capture.capturable import has_lazy_parameters, is_untraceable, surroundings
 from fastsa.capture.data_parallel import computed, in_one_piece, is_sharded
+from fastsa.capture.faithful import backward_as_called
 from fastsa.capture.in_place import compile_in_place, compiled_model, is_compiled, restore_module
 from fastsa.capture.region import first_line, next_frame, region_run_count
+from fastsa.capture.second_order import second_order
 from fastsa.instrumentation.interruption import interruptible_tracing
-from fastsa.instrumentation.module_hooks import Call, RootCalls
+from fastsa.instrumentation.module_hooks import BackwardCalls, Call, RootCalls
 from fastsa.instrumentation.script import StopScript, run_script
 from fastsa.profiler.assembly import model_name, signature
 from fastsa.runtime.job import Job
 from fastsa.runtime.out_of_memory import Shortage, shortage
 
 RECOMPILE_LIMIT = 64
+DIFFERENTIATED = "gradients of gradients are taken (create_graph=True)"
 LEFT_OUT = "the script compiles its model itself: while it trains, the plan's order runs instead"
 
 
@@ -50,6 +54,7 @@ class Launch:
         self._uncaptured: set[nn.Module] = set()
         self._planned_models: set[nn.Module] = set()  # of which regions have run
         self._roots: dict[nn.Module, int] = {}  # with the epoch they were compiled in
+        self._tried: set[nn.Module] = set()  # of which a step runs as it is, to be watched
 
     def run(self) -> None:
         """Run the script to its end.
@@ -59,7 +64,12 @@ class Launch:
         """
         complete = False
         try:
-            with RootCalls(self._root_called), _unnoticed(), interruptible_tracing():
+            with (
+                RootCalls(self._root_called),
+                BackwardCalls(self._backward_called, around=backward_as_called),
+                _unnoticed(),
+                interruptible_tracing(),
+            ):
                 run_script(self.script, self.arguments, module=self.module, for_good=self.for_good)
             complete = True
         except SystemExit as ending:
@@ -110,10 +120,12 @@ class Launch:
     def _called(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call
     ) -> Any:
-        if module not in self._uncaptured and is_untraceable((args, kwargs)):
-            self._leave(module, "it is called with a subclass of torch.Tensor")
+        if module not in self._uncaptured:
+            self._leave_if_seen(module, args, kwargs)
         if module in self._roots:
             return self._called_again(module, call)
+        if module not in self._uncaptured and self._runs_plainly_once(module):
+            return call()
         self._roots[module] = self.job.recompile_epoch
         if module in self._uncaptured:
             return call()
@@ -126,6 +138,40 @@ class Launch:
         self.sharded = self.sharded or is_sharded(module)
         self.job.describe(model_name(self._roots), signature(args, kwargs))
         return self._first_call(module, call)
+
+    def _leave_if_seen(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Let a model run as it is for what can be seen of this call."""
+        if is_untraceable((args, kwargs)):
+            self._leave(module, "it is called with a subclass of torch.Tensor")
+        elif (around := surroundings()) is not None:
+            self._leave(module, around)
+
+    def _runs_plainly_once(self, module: nn.Module) -> bool:
+        """Whether a call must run as it is before the model can be compiled."""
+        if has_lazy_parameters(module):
+            return True
+        twice = second_order(module)
+        if twice is None:
+            return False
+        if twice.is_certain:
+            self._leave(module, f"{DIFFERENTIATED} at {twice.source}")
+        elif module not in self._tried:
+            self._tried.add(module)
+            return True
+        return False
+
+    def _backward_called(self, tensors: tuple[Tensor, ...], creates_graph: bool) -> None:
+        if not creates_graph or torch._C._functorch.peek_interpreter_stack() is not None:
+            return  # torch.func's own gradients are not of what is planned
+        for module in self._tried - self._uncaptured:
+            self._leave(module, DIFFERENTIATED)
+        if self._planned_models - self._uncaptured:
+            self.job.warn(
+                f"{DIFFERENTIATED} through a model that trains under a plan, which torch refuses: "
+                "train it without fastsa"
+            )
 
     def _called_again(self, module: nn.Module, call: Call) -> Any:
         self.job.called_again(module)

@@ -18,6 +18,7 @@ from torch.fx.node import Argument
 from torch.utils import _pytree as pytree
 
 from fastsa.capture.accumulation import Accumulation
+from fastsa.capture.faithful import own_draws
 from fastsa.capture.joint_graph import (
     BACKWARD,
     EAGER,
@@ -54,7 +55,7 @@ def partition(capture: Capture, plan: Plan | Order) -> tuple[fx.GraphModule, fx.
     )
     for module in (forward, backward):
         _check_order(module)
-    return forward, backward
+    return own_draws(forward, backward)
 
 
 def _check_order(module: fx.GraphModule) -> None:

@@ -154,7 +154,7 @@ class PlanSelector:
 
     def lowest(self) -> Decision:
         base = base_plan(self.graph)
-        made = self.make(base.minimum_budget_bytes, None)
+        made = self.at_minimum(base)
         target = _Target(self.resident + made.peak_bytes, self.resident + base.peak_bytes, 0)
         lowest = self.decision(made, None, "made", target)
         return msgspec.structs.replace(lowest, is_provisional=True)
@@ -281,6 +281,11 @@ class PlanSelector:
             return self.search(step_bytes - self.states(made), None)
         return made
 
+    def at_minimum(self, plan: Plan) -> Plan:
+        """A plan at the minimum budget of the graph; there is none lower that has its states."""
+        made = self.make(plan.minimum_budget_bytes, None)
+        return made if made.sequence else self.search(plan.minimum_budget_bytes, None)
+
     def search(self, step_bytes: int, warm_start: Plan | None) -> Plan:
         return solve(self.graph, max(0, step_bytes), self.settings.search, warm_start=warm_start)
 
@@ -288,7 +293,7 @@ class PlanSelector:
         """The plan with the lowest peak found, to train with all the same, or InfeasibleBudget."""
         lowest = made
         if made.status == "infeasible":
-            lowest = self.make(made.minimum_budget_bytes, None)
+            lowest = self.at_minimum(made)
         if not self.settings.best_effort:
             raise infeasible(self.graph, lowest, budget, self.resident, self.states(lowest))
         return lowest

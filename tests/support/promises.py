@@ -46,6 +46,11 @@ OF_RUNTIME = {
         "Losses, gradients and buffers are bit-identical to torch's own compiled graph without a "
         "plan"
     ),
+    "eager-bits": (
+        "traced so that it computes what eager computes: the backward runs under the autocast that "
+        "is active where `backward` is called, not under the forward's; draws that nobody reads "
+        "are made; interpolation stays in one piece."
+    ),
     "exact-order": (
         "The order is exactly the plan's; every storage is freed at its planned last use."
     ),
@@ -61,6 +66,15 @@ OF_RUNTIME = {
     ),
     "recompile-limit": "up to 64 times; after that the model runs unplanned, with a warning.",
     "tensor-subclass": "(a subclass of `torch.Tensor` that torch cannot trace) means unplanned",
+    "plainly-unplanned": (
+        "so does a call under `saved_tensors_hooks`, which would see what a plan saves, or inside "
+        "a transform of `torch.func`."
+    ),
+    "second-order": (
+        "where `create_graph=True` stands in them, the model trains unplanned, with a warning that "
+        "names the line; where it is given another value, the first step runs as it is and is "
+        "watched."
+    ),
     "one-budget": (
         "One budget rules the whole of it, to the byte; recomputation stays inside its region."
     ),

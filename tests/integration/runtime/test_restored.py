@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.variables.misc import AutogradFunctionVariable
+from torch._dynamo.variables.torch import TorchInGraphFunctionVariable
 from torch.optim import optimizer as optim
 
 from fastsa.errors import InfeasibleBudget
@@ -47,6 +49,12 @@ WATCHED: dict[str, Callable[[], Any]] = {
     ),
     "dynamo config": lambda: torch._dynamo.config.get_config_copy(),
     "functorch config": lambda: torch._functorch.config.get_config_copy(),
+    "inductor config": lambda: torch._inductor.config.get_config_copy(),
+    "dynamo's handlers": lambda: (
+        dict(TorchInGraphFunctionVariable._get_handlers()),
+        AutogradFunctionVariable.call_apply,
+    ),
+    "kernels of tracing": lambda: dict(torch.ops.aten.upsample_bicubic2d.vec.py_kernels),
     "dynamo's tracer": lambda: torch._dynamo.symbolic_convert.InstructionTranslator.run,
     "profiler": lambda: torch._C._autograd._profiler_enabled(),
     "modes": lambda: (
@@ -179,4 +187,5 @@ def test_a_patch_would_be_seen() -> None:
     before = watched()
     with RootCalls(lambda module, args, kwargs, call: call()):
         inside = watched()
-    assert [name for name in before if inside[name] != before[name]] == ["Module.__call__"]
+    changed = [name for name in before if inside[name] != before[name]]
+    assert changed == ["Module.__call__"]

@@ -34,7 +34,6 @@ def stepping(step: Step) -> Loop:
 INEXACT = {
     # torch's own compiled graph leaves draws out that nobody uses, and sums in another order
     "batch norm, two forwards",
-    "many kinds of draws",
 }
 
 

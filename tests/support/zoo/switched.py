@@ -16,8 +16,9 @@ from torch._guards import TracingContext
 from torch.utils import _pytree as pytree
 
 from fastsa.capture.accumulation import Accumulation
+from fastsa.capture.faithful import Boxed
 from fastsa.capture.joint_graph import capture
-from fastsa.capture.region import Boxed, Modules, Part, Region, code, compile_region
+from fastsa.capture.region import Modules, Part, Region, code, compile_region
 from fastsa.capture.tangents import write_down
 from fastsa.planner.graph import Graph
 from fastsa.planner.validation import validate
