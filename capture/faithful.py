@@ -7,14 +7,17 @@ reads, and answers `torch.compiler.is_compiling()` with True, which some program
 from __future__ import annotations
 
 import sysconfig
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import fx
 from torch._dynamo.exc import unimplemented
+from torch._dynamo.output_graph import SubgraphTracer
 from torch._dynamo.variables.base import VariableTracker
 from torch._dynamo.variables.misc import AutogradFunctionVariable
 from torch._dynamo.variables.torch import TorchInGraphFunctionVariable
@@ -55,7 +58,14 @@ _INTERPOLATIONS = tuple(
 )
 _AUTOCAST = {"cpu": torch._C.DispatchKey.AutocastCPU, "cuda": torch._C.DispatchKey.AutocastCUDA}
 
+TRACING_SECONDS = 120.0  # for one function, before its graph is compiled
+
 Boxed = Callable[[list[Any]], Sequence[Any]]
+
+
+class TracingTooLong(BaseException):
+    """The tracer has had its time; no Exception, which it would take for one of its own."""
+
 
 _autocast_of_backward: tuple[str, ...] = ()  # devices for which it is enabled
 
@@ -123,23 +133,50 @@ def _is_of(*, backward: bool) -> Callable[[fx.Node], bool]:
 
 
 @contextmanager
-def unnoticed() -> Iterator[None]:
+def unnoticed(has_run: Callable[[], bool]) -> Iterator[None]:
     """While Dynamo traces: the script's own code is told that nobody compiles.
 
     Installed packages are told the truth: they ask in order to be traceable. Within a transform of
     torch.func the tracer passes over the backward that an `autograd.Function` has of its own
-    (pytorch#193279): there it breaks off, and the transform runs as it is.
+    (pytorch#193279): there it breaks off, and the transform runs as it is. A loop that it unrolls
+    for longer than TRACING_SECONDS ends in TracingTooLong; once a part of the call `has_run`, the
+    function with the loop runs as it is.
     """
     handlers = TorchInGraphFunctionVariable._get_handlers()
     asked = {question: handlers[question] for question in _QUESTIONS if question in handlers}
     call_apply = AutogradFunctionVariable.call_apply
+    create_proxy = SubgraphTracer.create_proxy
     try:
         handlers.update({question: _asked_by_script(asked[question]) for question in asked})
         AutogradFunctionVariable.call_apply = _outside_of_transforms(call_apply)  # type: ignore[method-assign]
+        SubgraphTracer.create_proxy = _in_time(create_proxy, has_run)  # type: ignore[method-assign]
         yield
     finally:
         handlers.update(asked)
         AutogradFunctionVariable.call_apply = call_apply  # type: ignore[method-assign]
+        SubgraphTracer.create_proxy = create_proxy  # type: ignore[method-assign]
+
+
+def _in_time(create_proxy: Any, has_run: Callable[[], bool]) -> Any:
+    """Asked for each op: what is planned and measured when a graph is complete does not count."""
+    began = WeakKeyDictionary[Any, float]()
+
+    def timed(tracer: Any, *args: Any, **kwargs: Any) -> Any:
+        now = time.monotonic()
+        is_over = now - began.setdefault(tracer.output_graph.root_tracer, now) > TRACING_SECONDS
+        if is_over and has_run():
+            unimplemented(
+                gb_type="a function whose trace takes too long",
+                context="",
+                explanation="a part of the call has run, so the call cannot be made again",
+                hints=[],
+                skip_frame=True,
+            )
+        if is_over:
+            raise TracingTooLong(f"tracing it takes more than {TRACING_SECONDS:g} s")
+        return create_proxy(tracer, *args, **kwargs)
+
+    return timed
 
 
 def _outside_of_transforms(call_apply: Any) -> Any:

@@ -15,11 +15,11 @@ from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.external_utils import wrap_inline
 
-from fastsa.capture.faithful import unnoticed
+from fastsa.capture.faithful import TracingTooLong, unnoticed
 from fastsa.capture.region import region_run_count
 from fastsa.instrumentation.interruption import Interruption
 
-Failed = Callable[[TorchDynamoException, Callable[[], Any]], Any]
+Failed = Callable[[BaseException, Callable[[], Any]], Any]
 """Told of an error of the tracer, and how to make the call without it; the result is the call's."""
 
 
@@ -44,7 +44,7 @@ class _InPlace:
     ) -> None:
         self._module = module
         # Code that the script itself compiles is told so in the plain script, too.
-        self._tracing: Callable[[], AbstractContextManager[None]] = (
+        self._tracing: Callable[[Callable[[], bool]], AbstractContextManager[object]] = (
             nullcontext if own is not None else unnoticed
         )
         self._backend = backend
@@ -62,11 +62,11 @@ class _InPlace:
         state, self._state = self._state, None
         earlier = region_run_count()
         try:
-            with _quiet, self._tracing():
+            with _quiet, self._tracing(lambda: region_run_count() != earlier):
                 return self._compiled(*args, **kwargs)
         except Interruption as interruption:
             raise interruption.error from None
-        except TorchDynamoException as error:
+        except (TorchDynamoException, TracingTooLong) as error:
             if state is None and region_run_count() != earlier:
                 raise  # a part has run, and may have changed something
             failure = error

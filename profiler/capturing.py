@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._dynamo.exc import TorchDynamoException
 
 from fastsa.capture.accumulation import Accumulation
 from fastsa.capture.calls import CallLog
@@ -80,9 +79,7 @@ class Capturing:
         self.is_allowed = False
         self._report(f"{why}: there is no graph to plan")
 
-    def _failed(
-        self, module: nn.Module, error: TorchDynamoException, call: Callable[[], Any]
-    ) -> Any:
+    def _failed(self, module: nn.Module, error: BaseException, call: Callable[[], Any]) -> Any:
         result = call()
         restore_module(module)
         self._report(f"the model cannot be captured: {first_line(error)}")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo import config as dynamo_config
 from torch._dynamo.eval_frame import OptimizedModule
-from torch._dynamo.exc import TorchDynamoException
 
 from fastsa.capture.capturable import has_lazy_parameters, is_untraceable, surroundings
 from fastsa.capture.data_parallel import computed, in_one_piece, is_sharded
@@ -206,9 +205,7 @@ class Launch:
         # One of its own for each epoch: the tracer keeps what it compiled by backend.
         return lambda gm, inputs: self.job.compile(gm, inputs)
 
-    def _failed(
-        self, module: nn.Module, error: TorchDynamoException, call: Callable[[], Any]
-    ) -> Any:
+    def _failed(self, module: nn.Module, error: BaseException, call: Callable[[], Any]) -> Any:
         if self.job.refusal is not None:
             restore_module(module)
             raise StopScript from error

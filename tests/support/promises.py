@@ -70,6 +70,10 @@ OF_RUNTIME = {
         "so does a call under `saved_tensors_hooks`, which would see what a plan saves, or inside "
         "a transform of `torch.func`."
     ),
+    "tracing-limit": (
+        "A function that takes the tracer more than two minutes, as a long loop does that it "
+        "unrolls, runs as it is, and the model trains unplanned, with a warning."
+    ),
     "second-order": (
         "where `create_graph=True` stands in them, the model trains unplanned, with a warning that "
         "names the line; where it is given another value, the first step runs as it is and is "

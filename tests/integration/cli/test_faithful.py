@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.fork_server import Done
+from support.paths import SCRIPTS
 from support.sandbox import CliSandbox, steps
 
 QUICK = ("--budget", "70%", "--best-effort", "--time-limit", "0.2")
@@ -67,3 +68,20 @@ def test_a_script_that_could_but_does_not_is_planned(sandbox: CliSandbox) -> Non
     done = planned(sandbox, "penalty.py", "once")
     assert "trained 5 step(s) with plan made" in done.stderr
     assert "gradients of gradients" not in done.stderr
+
+
+@pytest.mark.promise("tracing-limit")
+def test_a_trace_that_takes_too_long(sandbox: CliSandbox) -> None:
+    """The call is made again as it is, from the same generator state."""
+    program = sandbox.folder / "limited.py"
+    program.write_text(
+        "from fastsa.capture import faithful\n"
+        "from fastsa.cli.main import main\n"
+        "faithful.TRACING_SECONDS = 0.01\n"
+        "main()\n"
+    )
+    done = sandbox.start(program, "run", *QUICK, str(SCRIPTS / "unrolls.py")).done()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == sandbox.plain("unrolls.py").stdout
+    (warning,) = warnings_of(done)
+    assert "trains unplanned: tracing it takes more than 0.01 s" in warning
