@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -28,16 +28,20 @@ class SecondOrder(msgspec.Struct, frozen=True):
     is_certain: bool
 
 
-def second_order(module: nn.Module) -> SecondOrder | None:
-    """What the program's own files, and those of the model's classes, say of `create_graph`."""
-    found = [each for file in _files(module) for each in _mentions(file)]
+def second_order(module: nn.Module, before: Collection[str]) -> SecondOrder | None:
+    """What the program's own files, and those of the model's classes, say of `create_graph`.
+
+    Modules that were there `before` the program began are not its own.
+    """
+    found = [each for file in _files(module, before) for each in _mentions(file)]
     certain = [each for each in found if each.is_certain]
     return next(iter(certain or found), None)
 
 
-def _files(module: nn.Module) -> Iterator[str]:
+def _files(module: nn.Module, before: Collection[str]) -> Iterator[str]:
     program = Program()
-    loaded = [getattr(each, "__file__", None) for each in tuple(sys.modules.values())]
+    names = ["__main__", *(name for name in tuple(sys.modules) if name not in before)]
+    loaded = [getattr(sys.modules.get(name), "__file__", None) for name in names]
     own = [file for file in loaded if file and not _is_installed(file)]
     classes = [sys.modules.get(type(each).__module__) for each in nn.Module.modules(module)]
     models = [getattr(each, "__file__", None) for each in classes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -53,6 +54,7 @@ class Launch:
         self._uncaptured: set[nn.Module] = set()
         self._planned_models: set[nn.Module] = set()  # of which regions have run
         self._roots: dict[nn.Module, int] = {}  # with the epoch they were compiled in
+        self._modules_before: frozenset[str] = frozenset()
         self._tried: set[nn.Module] = set()  # of which a step runs as it is, to be watched
 
     def run(self) -> None:
@@ -62,6 +64,7 @@ class Launch:
         step if the budget cannot be met. `shortage` is there if the script ran out of memory.
         """
         complete = False
+        self._modules_before = frozenset(sys.modules)
         try:
             with (
                 RootCalls(self._root_called),
@@ -151,7 +154,7 @@ class Launch:
         """Whether a call must run as it is before the model can be compiled."""
         if has_lazy_parameters(module):
             return True
-        twice = second_order(module)
+        twice = second_order(module, self._modules_before)
         if twice is None:
             return False
         if twice.is_certain:
