@@ -6,7 +6,6 @@ reads, and answers `torch.compiler.is_compiling()` with True, which some program
 
 from __future__ import annotations
 
-import sysconfig
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,8 +24,8 @@ from torch._functorch import config as functorch_config
 from torch._inductor import config as inductor_config
 
 from fastsa.capture.joint_graph import is_tangent
+from fastsa.instrumentation.program import is_installed
 
-_INSTALLED = ("/site-packages/", "/dist-packages/", f"{sysconfig.get_path('stdlib')}/")
 _QUESTIONS = (
     torch.compiler.is_compiling,
     torch.compiler.is_dynamo_compiling,
@@ -39,22 +38,19 @@ _KERNELS_OF_TRACING = {
 }
 # Others (recurrent layers among them) have no kernel in one piece, or give the same bits. Dropout
 # on a CPU is the exception: eager's form takes several times the memory once it is functional.
-_INTERPOLATIONS = tuple(
-    f"{kind}{dimensions}"
-    for kind, dimensions in (
-        ("upsample_linear", "1d"),
-        ("upsample_bilinear", "2d"),
-        ("upsample_bicubic", "2d"),
-        ("upsample_trilinear", "3d"),
-        ("upsample_nearest", "1d"),
-        ("upsample_nearest", "2d"),
-        ("upsample_nearest", "3d"),
-        ("_upsample_nearest_exact", "1d"),
-        ("_upsample_nearest_exact", "2d"),
-        ("_upsample_nearest_exact", "3d"),
-        ("_upsample_bilinear", "2d_aa"),
-        ("_upsample_bicubic", "2d_aa"),
-    )
+_INTERPOLATIONS = (
+    "upsample_linear1d",
+    "upsample_bilinear2d",
+    "upsample_bicubic2d",
+    "upsample_trilinear3d",
+    "upsample_nearest1d",
+    "upsample_nearest2d",
+    "upsample_nearest3d",
+    "_upsample_nearest_exact1d",
+    "_upsample_nearest_exact2d",
+    "_upsample_nearest_exact3d",
+    "_upsample_bilinear2d_aa",
+    "_upsample_bicubic2d_aa",
 )
 _AUTOCAST = {"cpu": torch._C.DispatchKey.AutocastCPU, "cuda": torch._C.DispatchKey.AutocastCUDA}
 
@@ -195,7 +191,7 @@ def _outside_of_transforms(call_apply: Any) -> Any:
 
 def _asked_by_script(answer: Any) -> Any:
     def handle(variable: Any, tx: Any, *args: Any, **kwargs: Any) -> VariableTracker:
-        if not any(place in tx.f_code.co_filename for place in _INSTALLED):
+        if not is_installed(tx.f_code.co_filename):
             told: VariableTracker = VariableTracker.build(tx, False)
             return told
         found: VariableTracker = answer(variable, tx, *args, **kwargs)

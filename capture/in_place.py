@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import nn
@@ -44,8 +44,9 @@ class _InPlace:
     ) -> None:
         self._module = module
         # Code that the script itself compiles is told so in the plain script, too.
+        is_told = own is not None or module in _compiled_by_script
         self._tracing: Callable[[Callable[[], bool]], AbstractContextManager[object]] = (
-            nullcontext if own is not None else unnoticed
+            nullcontext if is_told else unnoticed
         )
         self._backend = backend
         self._global_hooks = _global_hooks()
@@ -132,18 +133,25 @@ def restore_module(module: nn.Module) -> None:
 
 _IMPL = "_compiled_call_impl"
 _own: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()  # what the script put there
+_compiled_by_script: WeakSet[nn.Module] = WeakSet()  # by `torch.compile(model)`
 
 
 def compiled_model(module: nn.Module) -> nn.Module | None:
     """The model in what `torch.compile(model)` returns; None if it is another module.
 
-    One with hooks laid over the compiled model is left alone: they would not run.
+    One with hooks laid over the compiled model is left alone: they would not run. Its modules are
+    remembered as compiled by the script, whose code is then told so.
     """
     if not isinstance(module, OptimizedModule):
         return None
     hooks = (module._forward_hooks, module._forward_pre_hooks)
     backward_hooks = (module._backward_hooks, module._backward_pre_hooks)
-    return None if any((*hooks, *backward_hooks)) else module._orig_mod
+    if any((*hooks, *backward_hooks)):
+        return None
+    model: nn.Module = module._orig_mod
+    if model not in _compiled_by_script:
+        _compiled_by_script.update(nn.Module.modules(model))  # one inside may be what is planned
+    return model
 
 
 def is_compiled(module: nn.Module) -> bool:

@@ -11,12 +11,11 @@ import sys
 from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from torch import nn
 
-from fastsa.instrumentation.program import Program
+from fastsa.instrumentation.program import Program, is_installed
 
 _WORD = "create_graph"
 
@@ -42,16 +41,12 @@ def _files(module: nn.Module, before: Collection[str]) -> Iterator[str]:
     program = Program()
     names = ["__main__", *(name for name in tuple(sys.modules) if name not in before)]
     loaded = [getattr(sys.modules.get(name), "__file__", None) for name in names]
-    own = [file for file in loaded if file and not _is_installed(file)]
+    own = [file for file in loaded if file and not is_installed(file)]
     classes = [sys.modules.get(type(each).__module__) for each in nn.Module.modules(module)]
     models = [getattr(each, "__file__", None) for each in classes]
     for file in dict.fromkeys(filter(None, (*own, *models))):
         if program.user_line(file, 1) is not None:
             yield file
-
-
-def _is_installed(file: str) -> bool:
-    return "/site-packages/" in file or "/dist-packages/" in file
 
 
 @cache
@@ -63,13 +58,11 @@ def _mentions(file: str) -> tuple[SecondOrder, ...]:
         return ()
     keywords = [] if tree is None else [n for n in ast.walk(tree) if isinstance(n, ast.keyword)]
     return tuple(
-        SecondOrder(f"{file}:{each.value.lineno}", certainty == "certain")
+        SecondOrder(f"{file}:{each.value.lineno}", isinstance(each.value, ast.Constant))
         for each in keywords
-        if each.arg == _WORD and (certainty := _certainty(each.value)) is not None
+        if each.arg == _WORD and not _is_false(each.value)
     )
 
 
-def _certainty(value: ast.expr) -> Literal["certain", "possible"] | None:
-    if not isinstance(value, ast.Constant):
-        return "possible"
-    return "certain" if value.value else None
+def _is_false(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and not value.value

@@ -15,6 +15,11 @@ _PYTHON = f"{sysconfig.get_path('stdlib')}/"
 _INSTALLED = ("/site-packages/", "/dist-packages/")  # other people's models are below Python's
 
 
+def is_installed(file: str) -> bool:
+    """Whether a file is of an installed package: of the user's environment, not their own."""
+    return any(folder in file for folder in _INSTALLED)
+
+
 class Program:
     """Tells the user's lines. Answers are remembered."""
 
@@ -35,8 +40,7 @@ class Program:
         path = self._whole(file)
         if path.startswith(_PACKAGES):
             return None
-        is_installed = any(folder in path for folder in _INSTALLED)
-        return None if path.startswith(_PYTHON) and not is_installed else path
+        return None if path.startswith(_PYTHON) and not is_installed(path) else path
 
     def _whole(self, file: str) -> str:
         """Undo what torch's profiler does: it cuts off what is on `sys.path`."""

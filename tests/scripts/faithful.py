@@ -37,7 +37,7 @@ class Net(nn.Module):
                 F.dropout(y, 0.5)
                 torch.rand(3)
                 return y * F.dropout(x, 0.5).shape[0]
-            case "asks is_compiling":
+            case "asks is_compiling" | "compiles itself, asks is_compiling":
                 return 2 * y if torch.compiler.is_compiling() else y
             case "own backward in torch.func":
                 return y + torch.func.grad(lambda v: Tripled.apply(v).sum())(y.detach())
@@ -97,7 +97,9 @@ def digest(tensors: Any) -> str:
 torch.manual_seed(3)
 random.seed(3)
 seen: list[str] = []
-model = Net()
+model: Any = Net()
+if WHAT.startswith("compiles itself"):
+    model = torch.compile(model, backend="aot_eager")
 first = torch.randn(8, 32)
 optimizer = None if WHAT == "lazy parameters" else torch.optim.AdamW(model.parameters(), 1e-3)
 for step in range(STEPS):

@@ -30,6 +30,7 @@ def warnings_of(done: Done) -> list[str]:
     [
         "unread draws",
         "asks is_compiling",
+        "compiles itself, asks is_compiling",
         "one_hot",
         "interpolate",
         "exact head",
